@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pawl.h - the C interface of Pawl, an embeddable key engine for end-to-end-encrypted software.
+ *
+ * This file is the contract, and the only home of C-level facts. Six rules hold for all of it.
+ *
+ * 1. API. Everything named pawl_* or PAWL_* here is the interface; nothing else is. Names and numbers
+ *    are never reused. Every options struct starts with `struct_size`, which the caller sets to
+ *    sizeof the struct (PAWL_INIT does); structs only ever grow at the end, and a tail that this
+ *    library does not know must be zero. The same holds for structs that are filled in: set
+ *    `struct_size` first.
+ * 2. Threads. A `pawl_store` may be used from any number of threads at once, and one file by any number
+ *    of processes. A batch is confined to one thread at a time. A `pawl_view` never changes and may be
+ *    read from any thread until it is closed. After fork(), the child's inherited handles answer
+ *    PAWL_CLOSED_FORKED to everything; closing them there only wipes and frees memory.
+ * 3. Ownership. Inputs are read during the call and never kept, except callback tables: their functions
+ *    and contexts must outlive the store. Pointers in a row belong to its view and end with
+ *    pawl_view_close. NULL with size 0 is an empty input; NULL with another size is PAWL_MISUSE_NULL.
+ * 4. Errors. Every call that can fail returns a `pawl_status`; 0 is PAWL_OK. The low 8 bits are the
+ *    primary code, the next 8 a detail of it, the next 15 the number that the storage engine, the
+ *    vault or the operating system gave. On any other status than PAWL_OK every record is as it was
+ *    before and outputs are zeroed (after PAWL_BUFFER, `*out_len` is the size needed), with these
+ *    exceptions: PAWL_STORE_INDETERMINATE (whether the commit happened is unknown: read again and
+ *    compare versions) and PAWL_STORE_VAULT (an unfinished write is recorded as an intent or an
+ *    orphan, see pawl_credential_orphans). Inside a batch each call is all or nothing by itself.
+ * 5. Secrets. Only credential secrets, keys of slots and recovery keys are secret. They never appear in
+ *    an error. A view is wiped when it is closed; the caller wipes its own copies.
+ * 6. Time. All times are int64 nanoseconds since 1970-01-01 UTC, durations int64 nanoseconds;
+ *    PAWL_NEVER stands for "no such time". Time comes from the clock in the store's options, by
+ *    default the system's; nothing else reads one.
+ *
+ * Codes that any call taking a store may return, not repeated below: PAWL_MISUSE (an argument breaks a
+ * rule of this file), PAWL_LIMIT_MEMORY, PAWL_STORE (the storage engine failed), PAWL_BUSY (another
+ * writer held the store for longer than the busy timeout, or the call came from inside one of the
+ * store's own callbacks), PAWL_CLOSED, PAWL_CORRUPT (a record is damaged; the others stay readable)
+ * and PAWL_VERSION (a record was written by a newer Pawl; it is left alone).
+ *
+ * Callbacks. Clock and storage callbacks run while the store is locked; vault callbacks run under no lock
+ * and in no transaction. All must return; none may call back into the same store (PAWL_BUSY), except
+ * pawl_store_close, which then takes effect when the outer call returns.
+ */
+#ifndef PAWL_H
+#define PAWL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- version */
+
+/* The version of this header. It grows when something is added. Nothing is ever removed. */
+#define PAWL_ABI_VERSION 1
+
+/* The version of the loaded library; equal to or above the PAWL_ABI_VERSION a program was compiled with
+ * means that everything it uses is there. Since ABI 1. */
+uint32_t pawl_abi_version(void);
+
+/* Zeroes a struct of this file and sets its struct_size: `pawl_scope scope = PAWL_INIT(pawl_scope);`.
+ * In C++ write `pawl_scope scope{};` and set `struct_size` yourself. */
+#define PAWL_INIT(type) { .struct_size = (uint32_t)sizeof(type) }
+
+/* "No such time": a credential that does not expire. */
+#define PAWL_NEVER INT64_MAX
+
+/* ---------------------------------------------------------------- status */
+
+/* Primary in bits 0-7, detail in bits 8-15, engine or callback number in bits 16-30. */
+typedef int32_t pawl_status;
+
+#define PAWL_STATUS_PRIMARY(status) ((status) & 0xFF)
+#define PAWL_STATUS_REASON(status) ((status) & 0xFFFF)
+#define PAWL_STATUS_CODE(status) (((status) >> 16) & 0x7FFF)
+
+#define PAWL_OK 0
+#define PAWL_MISUSE 1          /* an argument breaks a rule of this file */
+#define PAWL_BUFFER 2          /* the output does not fit; *out_len says what would */
+#define PAWL_NOT_FOUND 3       /* no such record (an expired one counts as absent) */
+#define PAWL_EXISTS 4          /* there is one already */
+#define PAWL_STATE 5           /* not in this state; the detail says which */
+#define PAWL_TIME 6            /* a time lies on the wrong side of now */
+#define PAWL_AUTH 7            /* wrong key; never says which part was wrong */
+#define PAWL_REPLAY 8          /* seen before (reserved for sessions) */
+#define PAWL_LIMIT 9           /* a documented limit is reached; the detail says which */
+#define PAWL_VERSION 10        /* written by a newer Pawl; untouched */
+#define PAWL_CORRUPT 11        /* a record is damaged or in the wrong place */
+#define PAWL_STORE 12          /* the storage engine or the vault failed */
+#define PAWL_BUSY 13           /* try again later */
+#define PAWL_CLOSED 14         /* the store is closed */
+#define PAWL_DESYNCHRONIZED 15 /* reserved for sessions */
+#define PAWL_INTERNAL 16       /* a bug in Pawl: please report it */
+
+/* Details. A status with a detail equals one of these in PAWL_STATUS_REASON. */
+#define PAWL_MISUSE_NULL 0x0101      /* a required pointer is NULL, or NULL came with a size */
+#define PAWL_MISUSE_SIZE 0x0201      /* a size or count is outside its documented range */
+#define PAWL_MISUSE_STRUCT 0x0301    /* struct_size is unknown, or the unknown tail is not zero */
+#define PAWL_MISUSE_FLAGS 0x0401     /* an unknown or contradictory flag, kind or mode */
+#define PAWL_MISUSE_NAME 0x0501      /* a name must be 1-256 bytes of UTF-8 without NUL */
+#define PAWL_MISUSE_USER 0x0601      /* a user must be 1-256 bytes of UTF-8 without NUL */
+#define PAWL_MISUSE_PROJECT 0x0701   /* a project must be 0-256 bytes of UTF-8 without NUL */
+#define PAWL_MISUSE_LABEL 0x0801     /* label, provider: 0-256 bytes of UTF-8 without NUL */
+#define PAWL_MISUSE_ATTRIBUTE 0x0901 /* key 1-128, value 0-512 bytes of UTF-8 without NUL, keys distinct */
+#define PAWL_MISUSE_PATH 0x0A01      /* a path must be 1-4096 bytes without NUL */
+#define PAWL_MISUSE_KEY 0x0B01       /* raw key: 32 bytes; passphrase: 1-1024 bytes */
+#define PAWL_MISUSE_HASHING 0x0C01   /* Argon2id parameters outside floor and ceiling */
+#define PAWL_MISUSE_RECOVERY 0x0D01  /* a recovery key with a typing error */
+#define PAWL_MISUSE_RECOVERY_PREFIX 0x0E01 /* a recovery key of another kind */
+#define PAWL_MISUSE_ROW 0x0F01       /* no such row, or the view holds rows of another type */
+#define PAWL_MISUSE_TIME 0x1001      /* a duration is negative */
+#define PAWL_MISUSE_HANDLE 0x1101    /* a batch where a store is needed, or the reverse */
+#define PAWL_STATE_BATCH 0x0105      /* not possible inside a batch */
+#define PAWL_STATE_CONFLICT 0x0205   /* if_version names another version than the current one */
+#define PAWL_STATE_WITHDRAWN 0x0305  /* a delete_all or reconcile overtook this put; nothing was stored */
+#define PAWL_STATE_LAST_SLOT 0x0405  /* the last slot cannot be removed */
+#define PAWL_STATE_NO_VAULT 0x0505   /* the secret lives in a vault and this store was opened without one */
+#define PAWL_LIMIT_SECRET 0x0109     /* a secret above 16 MiB */
+#define PAWL_LIMIT_ATTRIBUTES 0x0209 /* more than 64 attributes */
+#define PAWL_LIMIT_SLOTS 0x0309      /* more than 16 slots */
+#define PAWL_LIMIT_MEMORY 0x0409     /* out of memory */
+#define PAWL_LIMIT_COUNTER 0x0509    /* a 64-bit counter of the store is used up */
+#define PAWL_CORRUPT_KEY_LOST 0x010B /* what held the key or the secret is gone */
+#define PAWL_CORRUPT_NOT_PAWL 0x020B /* the file is not a Pawl store; untouched */
+#define PAWL_STORE_INDETERMINATE 0x010C /* whether the commit happened is unknown */
+#define PAWL_STORE_VAULT 0x020C      /* the host's vault failed; the code is its own */
+#define PAWL_STORE_FULL 0x030C       /* no space left */
+#define PAWL_STORE_READ_ONLY 0x040C  /* the file or its folder cannot be written */
+#define PAWL_STORE_CANNOT_OPEN 0x050C /* the file or its folder cannot be opened */
+#define PAWL_STORE_HOST 0x060C       /* a pawl_storage callback failed; the code is its own */
+#define PAWL_STORE_LOST 0x070C       /* this batch's transaction is lost; roll it back */
+#define PAWL_BUSY_REENTERED 0x010D   /* called from inside one of the store's own callbacks */
+#define PAWL_BUSY_CHANGED 0x020D     /* another writer kept changing the same thing */
+#define PAWL_CLOSED_FORKED 0x010E    /* the handle was inherited through fork() */
+
+/* The name of a status ("PAWL_STATE_BATCH") and one sentence that says what to do. Both are static,
+ * never NULL, and defined for every number. Since ABI 1. */
+const char *pawl_status_name(pawl_status status);
+const char *pawl_status_text(pawl_status status);
+
+/* ---------------------------------------------------------------- handles */
+
+/* One sealed database, or a batch on one. */
+typedef struct pawl_store pawl_store;
+/* An immutable result of rows. */
+typedef struct pawl_view pawl_view;
+
+/* The number of rows; 0 for NULL. Since ABI 1. */
+size_t pawl_view_count(const pawl_view *view);
+/* Wipes and frees a view and all that its rows point to. NULL is allowed. Since ABI 1. */
+void pawl_view_close(pawl_view *view);
+
+/* ---------------------------------------------------------------- callbacks */
+
+typedef struct pawl_clock {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    void *context;
+    int64_t (*now_ns)(void *context);
+} pawl_clock;
+
+/* Receives one record; a status other than PAWL_OK ends a scan, which then returns it. */
+typedef pawl_status (*pawl_visit)(void *visitor, const uint8_t *key, size_t key_size, const uint8_t *value,
+                                  size_t value_size);
+
+#define PAWL_TRANSACTION_READ 1
+#define PAWL_TRANSACTION_WRITE 2
+
+/* A storage engine of the host: an ordered map of byte keys (1-81 bytes, compared as unsigned bytes) to
+ * byte values (up to 16 MiB + 8 KiB) with transactions. `begin` gives a transaction that sees one
+ * consistent snapshot; a write transaction is the only one of its kind until it ends. What commit
+ * acknowledged survives a crash; what was not committed is never seen. Callbacks return PAWL_OK;
+ * PAWL_BUSY when another writer is in the way; PAWL_STORE_FULL, PAWL_STORE_READ_ONLY or (from commit
+ * alone) PAWL_STORE_INDETERMINATE; any other number 1-32767 arrives as the code of PAWL_STORE_HOST. */
+typedef struct pawl_storage {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    void *context;
+    pawl_status (*begin)(void *context, uint32_t mode, void **transaction);
+    /* Calls visit once with the value if the key is there, else not at all. */
+    pawl_status (*get)(void *context, void *transaction, const uint8_t *key, size_t key_size, pawl_visit visit,
+                       void *visitor);
+    pawl_status (*put)(void *context, void *transaction, const uint8_t *key, size_t key_size,
+                       const uint8_t *value, size_t value_size);
+    /* Removing what is not there is PAWL_OK. */
+    pawl_status (*remove)(void *context, void *transaction, const uint8_t *key, size_t key_size);
+    /* Visits at most `limit` records with from <= key < to, in ascending order of keys. */
+    pawl_status (*scan)(void *context, void *transaction, const uint8_t *from, size_t from_size,
+                        const uint8_t *to, size_t to_size, size_t limit, pawl_visit visit, void *visitor);
+    /* Both end the transaction, whatever they return. */
+    pawl_status (*commit)(void *context, void *transaction);
+    void (*rollback)(void *context, void *transaction);
+} pawl_storage;
+
+#define PAWL_VAULT_ID_SIZE 16
+/* What `get` and `next` of a vault return when there is nothing. */
+#define PAWL_VAULT_ABSENT PAWL_NOT_FOUND
+
+/* Where the host wants secrets to live: an operating system's keychain, an HSM, a cloud secret manager.
+ * Values arrive sealed. Callbacks return PAWL_OK or a number 1-32767 of their own, which comes back as
+ * the code of PAWL_STORE_VAULT. Each must be safe to repeat; calls come from the thread that called
+ * Pawl, several at once if several threads do. */
+typedef struct pawl_vault {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    void *context;
+    /* Stores a value of at most 16 MiB + 8 KiB under a new id; on PAWL_OK it is durable. */
+    pawl_status (*set)(void *context, const uint8_t id[PAWL_VAULT_ID_SIZE], const uint8_t *value,
+                       size_t value_size);
+    /* Writes the value, if out_size holds it, and in any case its size; PAWL_VAULT_ABSENT if absent. */
+    pawl_status (*get)(void *context, const uint8_t id[PAWL_VAULT_ID_SIZE], uint8_t *out, size_t out_size,
+                       size_t *out_len);
+    /* Removing what is not there is PAWL_OK. */
+    pawl_status (*remove)(void *context, const uint8_t id[PAWL_VAULT_ID_SIZE]);
+    /* Optional: the lowest id above `after` (NULL: the first), PAWL_VAULT_ABSENT after the last. */
+    pawl_status (*next)(void *context, const uint8_t *after, uint8_t id[PAWL_VAULT_ID_SIZE]);
+    /* How long one write may take before reconcile may clear it away; 0: 60 seconds. */
+    int64_t lease_ns;
+} pawl_vault;
+
+/* ---------------------------------------------------------------- keys and slots */
+
+#define PAWL_KEY_RAW 1        /* 32 bytes */
+#define PAWL_KEY_PASSPHRASE 2 /* 1-1024 bytes, hashed with Argon2id */
+#define PAWL_KEY_RECOVERY 3   /* the text that pawl_recovery_key_generate wrote */
+
+/* Argon2id of passphrase slots (RFC 9106): floor, default, ceiling. */
+#define PAWL_HASHING_MEMORY_MIN 67108864       /* 64 MiB */
+#define PAWL_HASHING_MEMORY_DEFAULT 268435456  /* 256 MiB */
+#define PAWL_HASHING_MEMORY_MAX 1073741824     /* 1 GiB */
+#define PAWL_HASHING_PASSES_MIN 3
+#define PAWL_HASHING_PASSES_DEFAULT 3
+#define PAWL_HASHING_PASSES_MAX 10
+
+/* What opens a store. memory_size and passes count when a passphrase slot is written; 0: the default. */
+typedef struct pawl_key {
+    uint32_t struct_size;
+    uint32_t kind; /* PAWL_KEY_* */
+    const void *secret;
+    size_t secret_size;
+    uint64_t memory_size; /* bytes */
+    uint32_t passes;
+    uint32_t reserved; /* must be 0 */
+} pawl_key;
+
+/* ---------------------------------------------------------------- store */
+
+#define PAWL_STORE_CREATE 1    /* create the store if there is none */
+#define PAWL_STORE_EXCLUSIVE 2 /* with CREATE: PAWL_EXISTS if there is one */
+#define PAWL_STORE_MEMORY 4    /* a new store in memory; path and storage must be empty */
+
+#define PAWL_BUSY_TIMEOUT_DEFAULT INT64_C(5000000000)
+
+typedef struct pawl_store_options {
+    uint32_t struct_size;
+    uint32_t flags;           /* PAWL_STORE_* */
+    const void *path;         /* of the SQLite file, UTF-8 without NUL; empty with storage or MEMORY */
+    size_t path_size;
+    const pawl_key *key;      /* required */
+    int64_t busy_timeout_ns;  /* 0: 5 seconds; -1: do not wait */
+    const pawl_clock *clock;     /* NULL: the system's */
+    const pawl_storage *storage; /* NULL: SQLite at path */
+    const pawl_vault *vault;     /* NULL: secrets live in the store itself */
+} pawl_store_options;
+
+/* Opens a store, or creates it. A file is created whole or not at all, readable by its owner alone, and
+ * a symbolic link is not followed. A passphrase costs its Argon2id time and memory.
+ * PAWL_NOT_FOUND: no store there, and PAWL_STORE_CREATE not given. PAWL_EXISTS: see
+ * PAWL_STORE_EXCLUSIVE. PAWL_AUTH: wrong key. PAWL_VERSION: written by a newer Pawl.
+ * PAWL_CORRUPT_NOT_PAWL: another program's file. PAWL_CORRUPT_KEY_LOST: its slots are gone. In all
+ * these cases the file is untouched. Since ABI 1.
+ * No process that has a store open may open and close its file by itself or through another copy of
+ * SQLite: POSIX then drops the locks, and acknowledged commits can be lost. */
+pawl_status pawl_store_open(const pawl_store_options *options, pawl_store **store);
+
+/* Wakes and refuses everybody, waits for calls in flight, rolls back open batches (their handles stay
+ * valid, answer PAWL_CLOSED and still have to be ended), wipes and frees. NULL is allowed. Views live
+ * on. Since ABI 1. */
+void pawl_store_close(pawl_store *store);
+
+/* Writes a consistent copy, which opens with the same keys, to a new SQLite file, while others read and
+ * write. PAWL_EXISTS if there is a file; PAWL_STATE_BATCH. Since ABI 1. (A plain copy of an open
+ * store's file loses commits.) */
+pawl_status pawl_store_copy(pawl_store *store, const void *path, size_t path_size);
+
+typedef struct pawl_damage {
+    uint32_t struct_size;
+    pawl_status status;  /* PAWL_CORRUPT, PAWL_CORRUPT_KEY_LOST or PAWL_VERSION */
+    const uint8_t *key;  /* the record's key in the storage engine */
+    size_t key_size;
+} pawl_damage;
+
+/* Reads and authenticates every record and lists those that are damaged: rows of pawl_damage; none when all
+ * is well. Changes nothing. Since ABI 1. */
+pawl_status pawl_store_verify(pawl_store *store, pawl_view **damages);
+pawl_status pawl_view_damage(const pawl_view *view, size_t row, pawl_damage *damage);
+
+/* Counters since this handle was opened. A batch reports its own. */
+typedef struct pawl_stats {
+    uint32_t struct_size;
+    uint32_t memory_locked; /* 1 if key memory is locked against swapping, else 0 */
+    uint64_t transactions;  /* begun */
+    uint64_t commits;       /* of write transactions */
+    uint64_t reads;         /* records asked for by key */
+    uint64_t scanned;       /* records that scans returned */
+    uint64_t writes;        /* records put or removed */
+    uint64_t vault_calls;
+} pawl_stats;
+
+pawl_status pawl_store_stats(pawl_store *store, pawl_stats *stats);
+
+/* ---------------------------------------------------------------- slots */
+
+typedef struct pawl_slot {
+    uint32_t struct_size;
+    uint32_t number;      /* 0-15 */
+    uint32_t kind;        /* PAWL_KEY_* */
+    uint32_t passes;      /* 0 unless a passphrase */
+    uint64_t memory_size; /* bytes; 0 unless a passphrase */
+    int64_t created_ns;
+} pawl_slot;
+
+/* The random master key of a store is wrapped in slots, at most 16; any one opens the store. Adding,
+ * removing and changing rewrites one small record. A removed or changed key still opens old copies of
+ * the file. All answer PAWL_STATE_BATCH on a batch and PAWL_BUSY_CHANGED when another process changed
+ * the slots meanwhile. Since ABI 1. */
+pawl_status pawl_slot_list(pawl_store *store, pawl_view **slots);
+pawl_status pawl_view_slot(const pawl_view *view, size_t row, pawl_slot *slot);
+/* PAWL_LIMIT_SLOTS when all 16 are taken. */
+pawl_status pawl_slot_add(pawl_store *store, const pawl_key *key, uint32_t *number);
+/* PAWL_NOT_FOUND: no such slot. */
+pawl_status pawl_slot_change(pawl_store *store, uint32_t number, const pawl_key *key);
+/* PAWL_NOT_FOUND: no such slot. PAWL_STATE_LAST_SLOT: it is the only one. */
+pawl_status pawl_slot_remove(pawl_store *store, uint32_t number);
+
+#define PAWL_RECOVERY_STORE 1
+#define PAWL_RECOVERY_BACKUP 2
+/* Room for every recovery key, its final NUL included. */
+#define PAWL_RECOVERY_SIZE_MAX 128
+
+/* Draws a recovery key and writes it as text: bech32m (BIP 350) in lower case, groups of 4 with spaces,
+ * NUL-terminated; *out_len is without the NUL. Typed back, upper case, spaces and hyphens do not
+ * matter. PAWL_BUFFER. Since ABI 1. */
+pawl_status pawl_recovery_key_generate(uint32_t kind, char *out, size_t out_size, size_t *out_len);
+
+/* ---------------------------------------------------------------- batches */
+
+/* Starts one write transaction and returns it as a store of its own, which every function that does not
+ * exclude batches takes. What was written through it is seen by others after commit, all at once.
+ * PAWL_STATE_BATCH on a batch. Since ABI 1. */
+pawl_status pawl_batch_begin(pawl_store *store, pawl_store **batch);
+/* Commits and frees the batch; it is freed whatever is returned. PAWL_STORE_LOST: the transaction had been
+ * lost before, and nothing was written. PAWL_CLOSED: its store was closed, nothing was written. */
+pawl_status pawl_batch_commit(pawl_store *batch);
+/* Forgets all that was written through the batch and frees it. NULL is allowed. */
+void pawl_batch_rollback(pawl_store *batch);
+
+/* ---------------------------------------------------------------- credentials */
+
+/* Whose credential: user 1-256 bytes, project 0-256 bytes, UTF-8 without NUL. No scope sees another. */
+typedef struct pawl_scope {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    const void *user;
+    size_t user_size;
+    const void *project;
+    size_t project_size;
+} pawl_scope;
+
+typedef struct pawl_attribute {
+    const void *key; /* 1-128 bytes */
+    size_t key_size;
+    const void *value; /* 0-512 bytes */
+    size_t value_size;
+} pawl_attribute;
+
+#define PAWL_PUT_CREATE_ONLY 1    /* PAWL_EXISTS if there is one */
+#define PAWL_PUT_IF_VERSION 2     /* PAWL_STATE_CONFLICT unless if_version is the current version */
+#define PAWL_PUT_SET_EXPIRY 4     /* expires_ns, which must lie in the future: PAWL_TIME */
+#define PAWL_PUT_CLEAR_EXPIRY 8   /* does not expire any more */
+#define PAWL_PUT_SET_LABEL 16     /* replace what the flag names, an empty value clears it; */
+#define PAWL_PUT_SET_PROVIDER 32  /* without the flag an update keeps what is there */
+#define PAWL_PUT_SET_ATTRIBUTES 64
+
+typedef struct pawl_put_options {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_PUT_* */
+    uint64_t if_version;
+    int64_t expires_ns;
+    const void *label; /* 0-256 bytes */
+    size_t label_size;
+    const void *provider; /* 0-256 bytes */
+    size_t provider_size;
+    const pawl_attribute *attributes; /* at most 64 */
+    size_t attribute_count;
+} pawl_put_options;
+
+#define PAWL_SECRET_SIZE_MAX 16777216 /* 16 MiB */
+
+#define PAWL_CREDENTIAL_DELETED 1  /* deleted, can be restored until purge_ns */
+#define PAWL_CREDENTIAL_IN_VAULT 2 /* the secret lives in the host's vault */
+
+/* One version of a credential. */
+typedef struct pawl_credential {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_CREDENTIAL_* */
+    uint64_t version;
+    int64_t created_ns; /* of its first version */
+    int64_t updated_ns; /* of this version */
+    int64_t expires_ns; /* PAWL_NEVER: does not expire */
+    int64_t purge_ns;   /* PAWL_NEVER unless deleted */
+    const uint8_t *name;
+    size_t name_size;
+    const uint8_t *label;
+    size_t label_size;
+    const uint8_t *provider;
+    size_t provider_size;
+    const uint8_t *secret; /* NULL unless the view came from pawl_credential_get */
+    size_t secret_size;    /* the true size, whether or not the secret is here */
+    size_t attribute_count;
+} pawl_credential;
+
+/* Creates or replaces the secret of `name` (1-256 bytes) in `scope`: 0 bytes to 16 MiB, durable when this
+ * returns. *version (may be NULL) is greater than every version this store gave before, of any name.
+ * `options` may be NULL. PAWL_EXISTS, PAWL_NOT_FOUND (PAWL_PUT_IF_VERSION and nothing there),
+ * PAWL_STATE_CONFLICT, PAWL_STATE_WITHDRAWN, PAWL_TIME, PAWL_LIMIT_SECRET, PAWL_LIMIT_ATTRIBUTES,
+ * PAWL_STORE_VAULT. Since ABI 1. */
+pawl_status pawl_credential_put(pawl_store *store, const pawl_scope *scope, const void *name, size_t name_size,
+                                const void *secret, size_t secret_size, const pawl_put_options *options,
+                                uint64_t *version);
+
+/* One row: secret and metadata of the same version. PAWL_NOT_FOUND; PAWL_STATE_NO_VAULT;
+ * PAWL_STORE_VAULT; PAWL_CORRUPT_KEY_LOST: the record is there and its secret is gone. An expired
+ * credential is purged by the call that meets it, so that a clock stepping back does not bring it
+ * back. Since ABI 1. */
+pawl_status pawl_credential_get(pawl_store *store, const pawl_scope *scope, const void *name, size_t name_size,
+                                pawl_view **credential);
+/* The same without the secret; a vault is not asked. */
+pawl_status pawl_credential_metadata(pawl_store *store, const pawl_scope *scope, const void *name,
+                                     size_t name_size, pawl_view **credential);
+/* *has is 1 or 0. Since ABI 1. */
+pawl_status pawl_credential_has(pawl_store *store, const pawl_scope *scope, const void *name, size_t name_size,
+                                int32_t *has);
+
+/* At most `limit` (1-10000) rows of one scope, without secrets, after the one named `after_name` (empty: from
+ * the start; it need not exist any more). The order is stable and means nothing. Fewer rows than
+ * `limit` are the last page. A damaged record is left out; pawl_store_verify names it. Since ABI 1. */
+pawl_status pawl_credential_list(pawl_store *store, const pawl_scope *scope, const void *after_name,
+                                 size_t after_name_size, size_t limit, pawl_view **credentials);
+/* Deleted versions of one name that can be restored, oldest first; all there are. Since ABI 1. */
+pawl_status pawl_credential_deleted(pawl_store *store, const pawl_scope *scope, const void *name,
+                                    size_t name_size, pawl_view **credentials);
+
+pawl_status pawl_view_credential(const pawl_view *view, size_t row, pawl_credential *credential);
+pawl_status pawl_view_attribute(const pawl_view *view, size_t row, size_t index, pawl_attribute *attribute);
+
+/* Deletes a credential: at once with recovery_ns 0, else keeping the version for that time.
+ * PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_credential_delete(pawl_store *store, const pawl_scope *scope, const void *name,
+                                   size_t name_size, int64_t recovery_ns);
+/* Brings a deleted version back (0: the newest). PAWL_EXISTS: there is a current one. PAWL_NOT_FOUND:
+ * none to restore, or its window is over. Since ABI 1. */
+pawl_status pawl_credential_restore(pawl_store *store, const pawl_scope *scope, const void *name,
+                                    size_t name_size, uint64_t version);
+
+#define PAWL_DELETE_ALL_PROJECTS 1 /* every project of the user; the scope's own project must be empty */
+
+/* Deletes every credential of a scope in one transaction, deleted versions and writes in flight included: such
+ * a put ends with PAWL_STATE_WITHDRAWN. *count (may be NULL): current credentials deleted. Since ABI 1. */
+pawl_status pawl_credential_delete_all(pawl_store *store, const pawl_scope *scope, uint32_t flags,
+                                       uint64_t *count);
+
+/* ---------------------------------------------------------------- unfinished vault writes */
+
+#define PAWL_ORPHAN_INTENT 1       /* a put that has not flipped yet */
+#define PAWL_ORPHAN_RECORDED 2     /* an id that nothing points to any more and that is still to be removed */
+#define PAWL_ORPHAN_UNATTRIBUTED 3 /* in the vault, unknown here; reported, never removed */
+
+#define PAWL_OUTCOME_NONE 0         /* listed, not acted on */
+#define PAWL_OUTCOME_WAITING 1      /* its lease or grace period is not over */
+#define PAWL_OUTCOME_WOULD_REMOVE 2 /* dry run */
+#define PAWL_OUTCOME_REMOVED 3
+#define PAWL_OUTCOME_FAILED 4       /* the vault refused; cause_remove says how; will be tried again */
+
+typedef struct pawl_orphan {
+    uint32_t struct_size;
+    uint32_t kind;    /* PAWL_ORPHAN_* */
+    uint32_t outcome; /* PAWL_OUTCOME_* */
+    uint32_t attempts; /* to remove it */
+    uint8_t vault_id[PAWL_VAULT_ID_SIZE];
+    uint64_t version;
+    int64_t recorded_ns;
+    int64_t lease_ns;   /* when its writer's lease ends */
+    int64_t sighted_ns; /* when reconcile first met it; PAWL_NEVER: not yet */
+    int32_t cause_set;    /* what the vault's set answered, 0: nothing wrong */
+    int32_t cause_remove; /* what the vault's remove answered last */
+    const uint8_t *user;
+    size_t user_size;
+    const uint8_t *project;
+    size_t project_size;
+    const uint8_t *name;
+    size_t name_size;
+} pawl_orphan;
+
+/* Lists intents, then orphans, at most `limit` (1-10000) rows in all, after the one with `after_id` (NULL:
+ * from the start). Since ABI 1. */
+pawl_status pawl_credential_orphans(pawl_store *store, const uint8_t *after_id, size_t limit,
+                                    pawl_view **orphans);
+pawl_status pawl_view_orphan(const pawl_view *view, size_t row, pawl_orphan *orphan);
+
+#define PAWL_RECONCILE_DRY_RUN 1 /* say what would be done, change nothing */
+
+typedef struct pawl_reconcile_options {
+    uint32_t struct_size;
+    uint32_t flags;   /* PAWL_RECONCILE_* */
+    int64_t grace_ns; /* between two sightings; 0: 60 seconds; -1: none */
+} pawl_reconcile_options;
+
+/* Finds writes that a crash or a failing vault left unfinished and settles them: whatever has been sighted
+ * twice, with the grace period between, after its lease, is removed from the vault. The view's rows
+ * (pawl_orphan) say what was found and done. `options` may be NULL. PAWL_STATE_NO_VAULT,
+ * PAWL_STATE_BATCH. Since ABI 1. */
+pawl_status pawl_credential_reconcile(pawl_store *store, const pawl_reconcile_options *options,
+                                      pawl_view **orphans);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* PAWL_H */

@@ -1,0 +1,35 @@
+/// Why a call was refused: the one error type of everything below the facade.
+///
+/// The numbers belong to `Include/pawl.h`; `PawlABI` translates case by case, so a case
+/// without a number does not compile.
+package enum Failure: Error, Equatable {
+    case misuse(Misuse)
+    case buffer
+    case notFound
+    case exists
+    case state(State)
+    case time
+    case auth
+    case limit(Limit)
+    case version
+    case corrupt(Damage)
+    /// `code` is the number that the engine, the vault or the operating system gave.
+    case store(Storage, code: Int32)
+    case busy(Busy)
+    case closed(Closed)
+    /// A bug in Pawl.
+    case `internal`
+
+    package enum Misuse: Equatable {
+        case null, size, structure, flags, name, user, project, label, attribute, path, key
+        case hashing, recovery, recoveryPrefix, row, time, handle
+    }
+    package enum State: Equatable { case batch, conflict, withdrawn, lastSlot, noVault }
+    package enum Limit: Equatable { case secret, attributes, slots, memory, counter }
+    package enum Damage: Equatable { case record, keyLost, notPawl }
+    package enum Storage: Equatable {
+        case failed, indeterminate, vault, full, readOnly, cannotOpen, host, lost
+    }
+    package enum Busy: Equatable { case writer, reentered, changed }
+    package enum Closed: Equatable { case closed, forked }
+}

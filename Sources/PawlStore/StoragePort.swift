@@ -1,0 +1,48 @@
+package import PawlCrypto
+
+package typealias Bytes = UnsafeRawBufferPointer
+
+package enum TransactionMode {
+    case read
+    case write
+}
+
+/// The storage port: one connection to an ordered map of byte keys to byte values, with
+/// transactions. Everything above works on this and nothing else.
+///
+/// A connection carries one transaction at a time and is called by one thread at a time; the
+/// caller sees to both. `close` is explicit, because a process that forked must be able to drop a
+/// connection without touching what lies behind it; there is no clean-up in `deinit`.
+package protocol StoragePort: AnyObject {
+    /// Starts a transaction on one consistent snapshot. A write transaction is the only one of
+    /// its kind until it ends; waiting for another to end is `busy(.writer)` after the port's timeout.
+    func begin(_ mode: TransactionMode) throws(Failure)
+
+    /// Gives `body` the value and answers true, or answers false. What `body` throws is thrown.
+    /// `body` must not call the port; the bytes are gone when it returns.
+    func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool
+
+    func put(_ key: Bytes, _ value: Bytes) throws(Failure)
+
+    /// Deleting what is not there is not an error.
+    func delete(_ key: Bytes) throws(Failure)
+
+    /// Visits at most `limit` records with `from <= key < to` in ascending order of keys (as
+    /// unsigned bytes), until `body` answers false or throws. The rules of `get` hold for `body`.
+    func scan(
+        from: Bytes, to: Bytes, limit: Int, _ body: (Bytes, Bytes) throws(Failure) -> Bool
+    ) throws(Failure)
+
+    /// Ends the transaction, whatever it throws. `store(.indeterminate)` when what was written
+    /// may or may not be there; after any other error it is not.
+    func commit() throws(Failure)
+
+    /// Ends the transaction and forgets what it wrote. Without one, does nothing.
+    func rollback()
+
+    /// A second connection to the same data.
+    func sibling() throws(Failure) -> any StoragePort
+
+    /// Ends the connection, rolling back what is open. Called once, last.
+    func close()
+}
