@@ -26,7 +26,7 @@ let package = Package(
         .systemLibrary(name: "CPlatform"),
         .systemLibrary(name: "CPawl", path: "Include"),
 
-        .target(name: "PawlCrypto", dependencies: ["CSodium"], swiftSettings: settings),
+        .target(name: "PawlCrypto", dependencies: ["CSodium", "CPlatform"], swiftSettings: settings),
         .target(name: "PawlCore", dependencies: ["PawlCrypto"], swiftSettings: settings),
         .target(
             name: "PawlStore", dependencies: ["PawlCrypto", "CSQLite", "CPlatform"],

@@ -1,7 +1,5 @@
 package import PawlCrypto
 
-package typealias Bytes = UnsafeRawBufferPointer
-
 package enum TransactionMode {
     case read
     case write

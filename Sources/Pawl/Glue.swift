@@ -1,0 +1,124 @@
+import CPawl
+
+/// A struct of `pawl.h` that says its own size, so that none is ever passed without.
+protocol Sized {
+    init()
+    var struct_size: UInt32 { get set }
+}
+
+extension Sized {
+    static func sized() -> Self {
+        var value = Self()
+        value.struct_size = UInt32(MemoryLayout<Self>.stride)
+        return value
+    }
+}
+
+extension pawl_clock: Sized {}
+extension pawl_storage: Sized {}
+extension pawl_vault: Sized {}
+extension pawl_key: Sized {}
+extension pawl_store_options: Sized {}
+extension pawl_damage: Sized {}
+extension pawl_stats: Sized {}
+extension pawl_slot: Sized {}
+extension pawl_scope: Sized {}
+extension pawl_put_options: Sized {}
+extension pawl_credential: Sized {}
+extension pawl_orphan: Sized {}
+extension pawl_reconcile_options: Sized {}
+
+/// Lends the UTF-8 bytes of a text.
+func withBytes<Result>(
+    of text: String, _ body: (UnsafeRawPointer?, Int) -> Result
+) -> Result {
+    var text = text
+    return text.withUTF8 { body($0.baseAddress, $0.count) }
+}
+
+/// The text in a row. The library stores valid UTF-8 alone, so nothing is ever replaced here.
+func text(_ start: UnsafePointer<UInt8>?, _ count: Int) -> String {
+    String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
+}
+
+private func text(_ start: UnsafeRawPointer?, _ count: Int) -> String {
+    String(decoding: UnsafeRawBufferPointer(start: start, count: count), as: UTF8.self)
+}
+
+/// The rows that a call returned, wiped when this goes out of scope.
+struct View: ~Copyable {
+    private let view: OpaquePointer?
+
+    init(_ call: (UnsafeMutablePointer<OpaquePointer?>) -> pawl_status) throws(PawlError) {
+        var view: OpaquePointer?
+        let status = call(&view)
+        self.view = view
+        try check(status)
+    }
+
+    deinit { pawl_view_close(view) }
+
+    /// Makes a value of each row, whose pointers are good for as long as `make` runs.
+    borrowing func map<Row: Sized, Value>(
+        _ read: (OpaquePointer?, Int, UnsafeMutablePointer<Row>?) -> pawl_status,
+        _ make: (Row) -> Value
+    ) throws(PawlError) -> [Value] {
+        var values: [Value] = []
+        for index in 0..<pawl_view_count(view) {
+            var row = Row.sized()
+            try check(read(view, index, &row))
+            values.append(make(row))
+        }
+        return values
+    }
+
+    /// What the rows say without their secrets.
+    borrowing func metadata() throws(PawlError) -> [Credential.Metadata] {
+        var values: [Credential.Metadata] = []
+        for index in 0..<pawl_view_count(view) {
+            var row = pawl_credential.sized()
+            try check(pawl_view_credential(view, index, &row))
+            var attributes: [String: String] = [:]
+            for number in 0..<row.attribute_count {
+                var attribute = pawl_attribute()
+                try check(pawl_view_attribute(view, index, number, &attribute))
+                attributes[text(attribute.key, attribute.key_size)] =
+                    text(attribute.value, attribute.value_size)
+            }
+            values.append(Credential.Metadata(row, attributes))
+        }
+        return values
+    }
+
+    /// The one row of a view that can have no other number.
+    borrowing func onlyMetadata() throws(PawlError) -> Credential.Metadata {
+        guard let only = try metadata().first else { throw PawlError(PAWL_INTERNAL) }
+        return only
+    }
+
+    /// The one row, with its secret.
+    borrowing func credential() throws(PawlError) -> Credential {
+        let secrets = try map(pawl_view_credential) { row in
+            Secret(copying: UnsafeRawBufferPointer(start: row.secret, count: row.secret_size))
+        }
+        guard let secret = secrets.first else { throw PawlError(PAWL_INTERNAL) }
+        return Credential(metadata: try onlyMetadata(), secret: secret)
+    }
+}
+
+extension Credential.Metadata {
+    init(_ row: pawl_credential, _ attributes: [String: String]) {
+        name = text(row.name, row.name_size)
+        version = row.version
+        created = Timestamp(nanoseconds: row.created_ns)
+        updated = Timestamp(nanoseconds: row.updated_ns)
+        expires = .unlessNever(row.expires_ns)
+        purge = .unlessNever(row.purge_ns)
+        label = text(row.label, row.label_size)
+        provider = text(row.provider, row.provider_size)
+        self.attributes = attributes
+        secretSize = row.secret_size
+        isDeleted = row.flags & UInt32(PAWL_CREDENTIAL_DELETED) != 0
+        isInVault = row.flags & UInt32(PAWL_CREDENTIAL_IN_VAULT) != 0
+    }
+}

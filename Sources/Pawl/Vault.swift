@@ -1,0 +1,64 @@
+/// Where the host wants secrets to live: an operating system's keychain, an HSM, a cloud secret manager.
+///
+/// Values arrive sealed. Every method must be safe to repeat. Methods are called on the store's own
+/// thread and may block it; they must return, and must not wait for the same store.
+public protocol Vault: Sendable {
+    /// Stores a value of at most 16 MiB + 8 KiB under a new id; durable when this returns.
+    func set(_ id: VaultID, _ value: [UInt8]) throws(VaultError)
+
+    /// The value, or nil if there is none.
+    func get(_ id: VaultID) throws(VaultError) -> [UInt8]?
+
+    /// Removes a value; removing what is not there is not an error.
+    func remove(_ id: VaultID) throws(VaultError)
+
+    /// How long one write may take before reconcile may clear it away; zero: 60 seconds.
+    var lease: Duration { get }
+}
+
+extension Vault {
+    /// 60 seconds.
+    public var lease: Duration { .zero }
+}
+
+/// A vault that can say what it holds, so that reconcile can report values that nobody knows.
+public protocol ListableVault: Vault {
+    /// The lowest id above `id` (nil: the lowest of all), or nil if there is none.
+    func next(after id: VaultID?) throws(VaultError) -> VaultID?
+}
+
+/// Names one value in a vault: 16 bytes, ordered as unsigned bytes.
+public struct VaultID: Sendable, Hashable, Comparable, CustomStringConvertible {
+    /// How many bytes an id has.
+    public static let size = 16
+
+    /// The 16 bytes.
+    public let bytes: [UInt8]
+
+    /// An id by its bytes, or nil if they are not 16.
+    public init?(_ bytes: [UInt8]) {
+        guard bytes.count == Self.size else { return nil }
+        self.bytes = bytes
+    }
+
+    init(unchecked bytes: [UInt8]) { self.bytes = bytes }
+
+    /// The order of a vault.
+    public static func < (left: VaultID, right: VaultID) -> Bool {
+        left.bytes.lexicographicallyPrecedes(right.bytes)
+    }
+
+    /// 32 hexadecimal digits.
+    public var description: String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+}
+
+/// A vault's failure, by a number of its own.
+public struct VaultError: Error, Sendable, Hashable {
+    /// 1 to 32767; comes back as ``PawlError/engineCode`` of ``PawlError/Reason/storeVault``.
+    public let code: Int
+
+    /// A failure by its number, which is brought into the range 1 to 32767.
+    public init(code: Int) { self.code = min(max(code, 1), 32767) }
+}

@@ -1,0 +1,119 @@
+internal import CPawl
+internal import PawlCore
+internal import PawlCrypto
+internal import PawlEngine
+
+// What every export goes through: handles, arguments in, results out. Nothing that C passes may trap.
+
+// MARK: Calls
+
+/// Runs `body` and answers its status.
+func boundary(_ body: () throws(Failure) -> Void) -> pawl_status {
+    do throws(Failure) {
+        try body()
+        return PAWL_OK
+    } catch {
+        return status(error)
+    }
+}
+
+/// Runs `body` on a store or batch.
+func withStore(
+    _ handle: OpaquePointer?, _ body: (Store) throws(Failure) -> Void
+) -> pawl_status {
+    boundary { () throws(Failure) in
+        guard let store = object(handle, as: Store.self) else { throw .misuse(.null) }
+        try store.call { () throws(Failure) in try body(store) }
+    }
+}
+
+// MARK: Handles
+
+func object<T: AnyObject>(_ handle: OpaquePointer?, as _: T.Type) -> T? {
+    handle.map { Unmanaged<T>.fromOpaque(UnsafeRawPointer($0)).takeUnretainedValue() }
+}
+
+/// A handle that owns `object` until `release`.
+func handle<T: AnyObject>(owning object: T) -> OpaquePointer {
+    OpaquePointer(Unmanaged.passRetained(object).toOpaque())
+}
+
+func release<T: AnyObject>(_ handle: OpaquePointer, as _: T.Type) {
+    Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).release()
+}
+
+// MARK: Arguments
+
+/// An input. Its size is checked against its documented limit by whoever reads it.
+func input(_ start: UnsafeRawPointer?, _ size: Int) throws(Failure) -> Bytes {
+    guard size >= 0 else { throw .misuse(.size) }
+    guard start != nil || size == 0 else { throw .misuse(.null) }
+    return Bytes(start: start, count: size)
+}
+
+func output<T>(_ pointer: UnsafeMutablePointer<T>?) throws(Failure) -> UnsafeMutablePointer<T> {
+    guard let pointer else { throw .misuse(.null) }
+    return pointer
+}
+
+/// No struct of this interface will ever be larger; a larger struct_size is a mistake.
+private let structSizeLimit = 4096
+
+/// The struct behind a pointer, if its struct_size is right and nothing is set that this library
+/// does not know.
+func structure<T>(_ pointer: UnsafePointer<T>?) throws(Failure) -> T {
+    guard let pointer else { throw .misuse(.null) }
+    try checkSize(UnsafeRawPointer(pointer), MemoryLayout<T>.size)
+    return pointer.pointee
+}
+
+private func checkSize(_ pointer: UnsafeRawPointer, _ known: Int) throws(Failure) {
+    let size = Int(pointer.loadUnaligned(as: UInt32.self))
+    guard size >= known, size <= structSizeLimit else { throw .misuse(.structure) }
+    for offset in known..<size
+    where pointer.loadUnaligned(fromByteOffset: offset, as: UInt8.self) != 0 {
+        throw .misuse(.structure)
+    }
+}
+
+/// Where a result goes: the struct is cleared, but for its struct_size, and then filled by `body`.
+func fill<T>(
+    _ pointer: UnsafeMutablePointer<T>?, _ body: (inout T) throws(Failure) -> Void
+) throws(Failure) {
+    guard let pointer else { throw .misuse(.null) }
+    let raw = UnsafeMutableRawPointer(pointer)
+    let size = Int(raw.loadUnaligned(as: UInt32.self))
+    guard size >= MemoryLayout<T>.size, size <= structSizeLimit else { throw .misuse(.structure) }
+    let head = MemoryLayout<UInt32>.size
+    UnsafeMutableRawBufferPointer(start: raw + head, count: size - head).initializeMemory(
+        as: UInt8.self, repeating: 0)
+    try body(&pointer.pointee)
+}
+
+func check(flags: UInt32, allowed: Int32) throws(Failure) {
+    guard flags & ~UInt32(bitPattern: allowed) == 0 else { throw .misuse(.flags) }
+}
+
+func has(_ flags: UInt32, _ flag: Int32) -> Bool { flags & UInt32(bitPattern: flag) != 0 }
+
+/// A page size.
+func page(_ limit: Int) throws(Failure) -> Int {
+    guard (1...10_000).contains(limit) else { throw .misuse(.size) }
+    return limit
+}
+
+func path(_ start: UnsafeRawPointer?, _ size: Int) throws(Failure) -> [UInt8] {
+    let bytes = try input(start, size)
+    guard (1...4096).contains(bytes.count), !bytes.contains(0) else { throw .misuse(.path) }
+    return [UInt8](bytes)
+}
+
+func scope(_ pointer: UnsafePointer<pawl_scope>?) throws(Failure) -> Scope {
+    let scope = try structure(pointer)
+    guard scope.flags == 0 else { throw .misuse(.flags) }
+    return try Scope(
+        user: input(scope.user, scope.user_size), project: input(scope.project, scope.project_size))
+}
+
+/// The address of a field in a row, never NULL.
+func field(_ bytes: Bytes) -> (UnsafePointer<UInt8>, Int) { (bytes.octets, bytes.count) }

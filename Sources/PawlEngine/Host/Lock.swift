@@ -1,0 +1,33 @@
+internal import CPlatform
+package import PawlCrypto
+
+/// A mutex with a condition, behind a pointer because neither may move.
+package final class Lock {
+    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    private let condition: UnsafeMutablePointer<pthread_cond_t>
+
+    package init() {
+        mutex = .allocate(capacity: 1)
+        mutex.initialize(to: pthread_mutex_t())
+        condition = .allocate(capacity: 1)
+        condition.initialize(to: pthread_cond_t())
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(condition, nil)
+    }
+
+    deinit {
+        // Not destroyed: a forked child frees locks that a thread of its parent holds.
+        condition.deallocate()
+        mutex.deallocate()
+    }
+
+    package func withLock<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return try body()
+    }
+
+    /// Inside `withLock`: sleeps until somebody calls `wakeAll`.
+    package func wait() { pthread_cond_wait(condition, mutex) }
+    package func wakeAll() { pthread_cond_broadcast(condition) }
+}

@@ -1,0 +1,210 @@
+package import PawlCrypto
+package import PawlStore
+
+/// How a store is opened or created.
+package struct OpenRequest {
+    package enum Place {
+        /// NUL-free bytes.
+        case file([UInt8])
+        case memory
+        case host(any StoragePort)
+    }
+    package var place: Place
+    package var key: UnlockKey
+    package var createsIfAbsent: Bool
+    package var mustCreate: Bool
+    /// How long a writer waits for another, in nanoseconds; 0: not at all.
+    package var timeout: Int64
+    package var clock: any Clock
+    package var vault: (any SecretVault)?
+
+    package init(
+        place: Place, key: UnlockKey, createsIfAbsent: Bool, mustCreate: Bool, timeout: Int64,
+        clock: any Clock, vault: (any SecretVault)?
+    ) {
+        self.place = place
+        self.key = key
+        self.createsIfAbsent = createsIfAbsent
+        self.mustCreate = mustCreate
+        self.timeout = timeout
+        self.clock = clock
+        self.vault = vault
+    }
+}
+
+extension Store {
+    package static func open(_ request: OpenRequest) throws(Failure) -> Store {
+        guard sodiumIsReady else { throw .internal }
+        switch request.place {
+        case .memory:
+            let port = MemoryStorage(timeout: request.timeout)
+            try create(on: port, request)
+            return try unlock(port, request)
+        case .host(let port):
+            do throws(Failure) {
+                if try isEmpty(port) {
+                    guard request.createsIfAbsent else { throw .notFound }
+                    try create(on: port, request)
+                } else if request.mustCreate {
+                    throw .exists
+                }
+                return try unlock(port, request)
+            } catch {
+                port.close()
+                throw error
+            }
+        case .file(let path):
+            let port = try openFile(path, request)
+            do throws(Failure) {
+                return try unlock(port, request)
+            } catch {
+                port.close()
+                throw error
+            }
+        }
+    }
+
+    private static func openFile(
+        _ path: [UInt8], _ request: OpenRequest
+    ) throws(Failure) -> SQLiteStorage {
+        if !request.mustCreate {
+            do throws(Failure) {
+                return try SQLiteStorage.open(path: path, timeout: request.timeout)
+            } catch {
+                guard error == .notFound, request.createsIfAbsent else { throw error }
+            }
+        }
+        let rows = try firstRows(request)
+        do throws(Failure) {
+            try SQLiteStorage.create(path: path, timeout: request.timeout) { (port) throws(Failure) in
+                try write(rows, to: port)
+            }
+        } catch {
+            // Somebody else created it in the meantime, which is as good.
+            guard error == .exists, !request.mustCreate else { throw error }
+        }
+        return try SQLiteStorage.open(path: path, timeout: request.timeout)
+    }
+
+    // MARK: Creating
+
+    private typealias Rows = (header: SecretBuffer, slot: SlotRecord)
+
+    private static func firstRows(_ request: OpenRequest) throws(Failure) -> Rows {
+        let header = StoreHeader()
+        let slot = try SlotRecord.wrap(
+            Sealer(), for: request.key, number: 0, store: header.id, now: request.clock.now())
+        return (try header.encoded(), slot)
+    }
+
+    private static func write(_ rows: Rows, to port: any StoragePort) throws(Failure) {
+        try StoreHeader.key.withBytes { (key) throws(Failure) in
+            try port.put(key, rows.header.bytes)
+        }
+        try rows.slot.key.withBytes { (key) throws(Failure) in
+            try port.put(key, rows.slot.bytes.bytes)
+        }
+    }
+
+    private static func create(on port: any StoragePort, _ request: OpenRequest) throws(Failure) {
+        let rows = try firstRows(request)
+        try port.begin(.write)
+        do throws(Failure) {
+            guard try isEmpty(inside: port) else {
+                guard !request.mustCreate else { throw .exists }
+                return port.rollback()
+            }
+            try write(rows, to: port)
+        } catch {
+            port.rollback()
+            throw error
+        }
+        try port.commit()
+    }
+
+    private static func isEmpty(_ port: any StoragePort) throws(Failure) -> Bool {
+        try port.begin(.read)
+        defer { port.rollback() }
+        return try isEmpty(inside: port)
+    }
+
+    private static func isEmpty(inside port: any StoragePort) throws(Failure) -> Bool {
+        var isEmpty = true
+        let first: InlineArray<1, UInt8> = [0x00]
+        let last: InlineArray<1, UInt8> = [0xFF]
+        try first.span.bytes.withUnsafeBytes { (from) throws(Failure) in
+            try last.span.bytes.withUnsafeBytes { (to) throws(Failure) in
+                try port.scan(from: from, to: to, limit: 1) { (_, _) in
+                    isEmpty = false
+                    return false
+                }
+            }
+        }
+        return isEmpty
+    }
+
+    // MARK: Unlocking
+
+    private static func unlock(
+        _ port: any StoragePort, _ request: OpenRequest
+    ) throws(Failure) -> Store {
+        let (header, slots, isDamaged) = try readSlots(port)
+        for slot in slots {
+            guard let sealer = try slot.unwrap(request.key) else { continue }
+            let shared = Shared(
+                id: header.id, sealer: sealer, clock: request.clock, vault: request.vault,
+                timeout: request.timeout)
+            return Store(shared: shared, port: port, isBatch: false)
+        }
+        guard slots.contains(where: { $0.kind == request.key.kind }) || !isDamaged else {
+            throw .corrupt(.keyLost)
+        }
+        throw .auth
+    }
+
+    private static func readSlots(
+        _ port: any StoragePort
+    ) throws(Failure) -> (StoreHeader, [SlotRecord], isDamaged: Bool) {
+        try port.begin(.read)
+        defer { port.rollback() }
+        let (header, slots, isDamaged) = try SlotTable.read(port)
+        guard !slots.isEmpty else { throw .corrupt(.keyLost) }
+        return (header, slots, isDamaged)
+    }
+}
+
+/// Header and slots, which are read before there is a key.
+enum SlotTable {
+    static func read(
+        _ port: any StoragePort
+    ) throws(Failure) -> (StoreHeader, [SlotRecord], isDamaged: Bool) {
+        var header: StoreHeader?
+        try StoreHeader.key.withBytes { (key) throws(Failure) in
+            _ = try port.get(key) { (value) throws(Failure) in
+                header = try StoreHeader(decoding: value)
+            }
+        }
+        guard let header else { throw .corrupt(.keyLost) }
+        var slots: [SlotRecord] = []
+        var isDamaged = false
+        let first = RowKey(.slot)
+        try first.withBytes { (from) throws(Failure) in
+            try first.end.withBytes { (to) throws(Failure) in
+                try port.scan(from: from, to: to, limit: Int.max) { (key, value) throws(Failure) in
+                    do throws(Failure) {
+                        let slot = try SlotRecord(decoding: value)
+                        guard slot.key == RowKey(copying: key), slot.store == header.id else {
+                            throw .corrupt(.record)
+                        }
+                        slots.append(slot)
+                    } catch {
+                        guard case .corrupt = error else { throw error }
+                        isDamaged = true
+                    }
+                    return true
+                }
+            }
+        }
+        return (header, slots, isDamaged)
+    }
+}

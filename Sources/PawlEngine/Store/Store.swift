@@ -1,0 +1,214 @@
+package import PawlCrypto
+internal import PawlStore
+
+/// One sealed database, or a batch on one: the loop that turns a decision into a committed transaction.
+///
+///     call ──► lock ──► begin ──► read, decide, collect writes ──► write ──► commit ──► answer
+///
+/// A batch is a store whose transaction was begun once and outlives its calls.
+package final class Store {
+    /// What a store and its batches have in common.
+    package final class Shared {
+        package let lifecycle = Lifecycle()
+        package let id: Identifier
+        let sealer: Sealer
+        let clock: any Clock
+        let vault: (any SecretVault)?
+        let timeout: Int64
+        let lock = Lock()
+        /// Guarded by `lock`.
+        var batches: [Store] = []
+        /// A connection that an ended batch left behind for the next one.
+        var spare: (any StoragePort)?
+
+        init(
+            id: Identifier, sealer: Sealer, clock: any Clock, vault: (any SecretVault)?,
+            timeout: Int64
+        ) {
+            self.id = id
+            self.sealer = sealer
+            self.clock = clock
+            self.vault = vault
+            self.timeout = timeout
+        }
+    }
+
+    /// What a handle can still do. Guarded by `lock`.
+    private enum Standing: Equatable {
+        case store
+        case batch
+        /// The batch's transaction is gone; nothing of it was or will be written.
+        case lost(Failure)
+    }
+
+    package let shared: Shared
+    package let isBatch: Bool
+    private let port: any StoragePort
+    private let lock = Lock()
+    private var standing: Standing
+    private let counters = Counters()
+
+    init(shared: Shared, port: any StoragePort, isBatch: Bool) {
+        self.shared = shared
+        self.port = port
+        self.isBatch = isBatch
+        standing = isBatch ? .batch : .store
+    }
+
+    package func now() -> Int64 { shared.clock.now() }
+
+    // MARK: Transactions
+
+    /// Runs `body` in a transaction: this handle's own, or the batch's.
+    func transact<R>(
+        _ mode: TransactionMode, _ body: (Transaction) throws(Failure) -> R
+    ) throws(Failure) -> R {
+        try lock.withLock { () throws(Failure) -> R in
+            let transaction = Transaction(
+                port: port, sealer: shared.sealer, counters: counters)
+            switch standing {
+            case .lost(let failure): throw failure
+            case .batch:
+                let result = try body(transaction)
+                do throws(Failure) {
+                    try transaction.apply()
+                } catch {
+                    // Half of this call's writes may be in the transaction: it cannot go on.
+                    port.rollback()
+                    standing = .lost(.store(.lost, code: 0))
+                    throw error
+                }
+                return result
+            case .store:
+                counters.transactions &+= 1
+                try port.begin(mode)
+                let result: R
+                do throws(Failure) {
+                    result = try body(transaction)
+                    try transaction.apply()
+                } catch {
+                    port.rollback()
+                    throw error
+                }
+                guard !transaction.isEmpty else {
+                    port.rollback()
+                    return result
+                }
+                try port.commit()
+                counters.commits &+= 1
+                return result
+            }
+        }
+    }
+
+    // MARK: Batches
+
+    package func beginBatch() throws(Failure) -> Store {
+        guard !isBatch else { throw .state(.batch) }
+        let spare = try shared.lock.withLock { () throws(Failure) in exchange(&shared.spare, with: nil) }
+        let connection: any StoragePort
+        if let spare {
+            connection = spare
+        } else {
+            connection = try port.sibling()
+        }
+        do throws(Failure) {
+            try connection.begin(.write)
+        } catch {
+            keep(connection)
+            throw error
+        }
+        let batch = Store(shared: shared, port: connection, isBatch: true)
+        try shared.lock.withLock { shared.batches.append(batch) }
+        return batch
+    }
+
+    /// Ends a batch: commits it, or forgets it.
+    package func endBatch(commit: Bool) throws(Failure) {
+        guard isBatch else { throw .misuse(.handle) }
+        var isHealthy = false
+        defer {
+            try? shared.lock.withLock { shared.batches.removeAll { $0 === self } }
+            if isHealthy { keep(port) } else { port.close() }
+        }
+        try lock.withLock { () throws(Failure) in
+            if case .lost(let failure) = standing { throw failure }
+            standing = .lost(.closed(.closed))
+            if commit {
+                try port.commit()
+                counters.commits &+= 1
+            } else {
+                port.rollback()
+            }
+            isHealthy = true
+        }
+    }
+
+    /// Keeps a connection for the next batch.
+    private func keep(_ connection: any StoragePort) {
+        let surplus: (any StoragePort)? = try? shared.lock.withLock {
+            guard shared.spare == nil else { return connection }
+            shared.spare = connection
+            return nil
+        }
+        surplus?.close()
+    }
+
+    // MARK: End
+
+    /// Runs one call from the host: refused when closed, forked, or called from inside a callback.
+    package func call(_ body: () throws(Failure) -> Void) throws(Failure) {
+        try shared.lifecycle.call(body)
+    }
+
+    /// Refuses all further calls, waits for those in flight, rolls batches back, wipes the keys. `end` runs
+    /// last. After a fork nothing but memory is touched.
+    package func close(_ end: @escaping () -> Void) {
+        shared.lifecycle.close { [self] in
+            if !shared.lifecycle.isForked {
+                for batch in shared.batches {
+                    try? batch.lock.withLock {
+                        batch.port.rollback()
+                        batch.port.close()
+                        batch.standing = .lost(.closed(.closed))
+                    }
+                }
+                shared.batches = []
+                shared.spare?.close()
+                shared.spare = nil
+                port.close()
+            }
+            shared.sealer.wipe()
+            end()
+        }
+    }
+
+    // MARK: Counters
+
+    package var isMemoryLocked: Bool { shared.sealer.isLocked }
+
+    package func withCounters(_ body: (Counters) -> Void) {
+        try? lock.withLock { body(counters) }
+    }
+
+    /// The vault is called under no lock, so the count takes it by itself.
+    func countVaultCall() { withCounters { $0.vaultCalls &+= 1 } }
+
+    // MARK: Copy
+
+    /// A consistent copy in a new SQLite file.
+    package func copy(to path: [UInt8]) throws(Failure) {
+        guard !isBatch else { throw .state(.batch) }
+        let source = try port.sibling()
+        defer { source.close() }
+        try source.begin(.read)
+        defer { source.rollback() }
+        let snapshot = Transaction(port: source, sealer: shared.sealer, counters: Counters())
+        try SQLiteStorage.create(path: path, timeout: shared.timeout) { (target) throws(Failure) in
+            try snapshot.scanEverything { (row, value) throws(Failure) in
+                try row.withBytes { (key) throws(Failure) in try target.put(key, value) }
+                return true
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+internal import PawlCore
+package import PawlCrypto
+internal import PawlStore
+
+extension Store {
+    /// Opens and decodes every record and answers those that are damaged, in the order of their keys.
+    package func verify() throws(Failure) -> [DamageRow] {
+        try transact(.read) { (transaction) throws(Failure) in
+            var damages: [DamageRow] = []
+            var separate: [(record: RowKey, secret: RowKey, size: Int)] = []
+            try transaction.scanEverything { (row, value) throws(Failure) in
+                do throws(Failure) {
+                    if let found = try Self.check(row, value, transaction.sealer),
+                        case .separate(let size) = found.secret
+                    {
+                        separate.append((row, row.secret(of: found.version), Int(size)))
+                    }
+                } catch {
+                    guard error != .limit(.memory) else { throw error }
+                    damages.append(try DamageRow(key: row.copied(), failure: error))
+                }
+                return true
+            }
+            for (record, secret, size) in separate {
+                var found: Int?
+                try transaction.getRaw(secret) { found = $0.count - Sealer.overhead }
+                if found != size {
+                    damages.append(try DamageRow(key: record.copied(), failure: .corrupt(.keyLost)))
+                }
+            }
+            return damages
+        }
+    }
+
+    private static func check(
+        _ row: RowKey, _ value: Bytes, _ sealer: Sealer
+    ) throws(Failure) -> CredentialRecord? {
+        switch row.kind {
+        case .header: _ = try StoreHeader(decoding: value)
+        case .slot:
+            guard try SlotRecord(decoding: value).key == row else { throw .corrupt(.record) }
+        case .sequence, .secret: _ = try sealer.open(value, for: row)
+        case .credential, .deleted:
+            let buffer = try sealer.open(value, for: row)
+            return try CredentialRow(decoding: buffer).record
+        case .intent, .orphan: _ = try UnfinishedRecord(decoding: sealer.open(value, for: row))
+        case nil: throw .version
+        }
+        return nil
+    }
+}
+
+extension RowKey {
+    /// The key at an address of its own, for a row that C code looks at.
+    fileprivate func copied() throws(Failure) -> SecretBuffer {
+        try withBytes { (bytes) throws(Failure) in try SecretBuffer(copying: bytes) }
+    }
+}

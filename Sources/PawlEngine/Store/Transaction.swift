@@ -1,0 +1,104 @@
+package import PawlCrypto
+package import PawlStore
+
+/// One call's view of the store: reads see the snapshot, writes are collected and applied together
+/// when the call has decided. A call that throws has therefore written nothing, in a batch too.
+package final class Transaction {
+    private let port: any StoragePort
+    package let sealer: Sealer
+    private let counters: Counters
+    private var writes: [(row: RowKey, value: SecretBuffer?)] = []
+
+    init(port: any StoragePort, sealer: Sealer, counters: Counters) {
+        self.port = port
+        self.sealer = sealer
+        self.counters = counters
+    }
+
+    // MARK: Reading
+
+    package func get(_ row: RowKey) throws(Failure) -> SecretBuffer? {
+        var plaintext: SecretBuffer?
+        try getRaw(row) { (value) throws(Failure) in plaintext = try sealer.open(value, for: row) }
+        return plaintext
+    }
+
+    package func getRaw(_ row: RowKey, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) {
+        counters.reads &+= 1
+        try row.withBytes { (key) throws(Failure) in _ = try port.get(key, body) }
+    }
+
+    /// For what is read before there is a key.
+    func withPort<R>(_ body: (any StoragePort) throws(Failure) -> R) throws(Failure) -> R {
+        try body(port)
+    }
+
+    /// Visits the rows that begin with `prefix`, after `after`, until `body` answers false.
+    package func scanRaw(
+        _ prefix: RowKey, after: RowKey? = nil, _ body: (RowKey, Bytes) throws(Failure) -> Bool
+    ) throws(Failure) {
+        try scanRaw(from: after?.next ?? prefix, to: prefix.end, body)
+    }
+
+    /// All there is.
+    package func scanEverything(
+        _ body: (RowKey, Bytes) throws(Failure) -> Bool
+    ) throws(Failure) {
+        let ends: InlineArray<2, UInt8> = [0x00, 0xFF]
+        let (first, last) = ends.span.bytes.withUnsafeBytes {
+            (
+                RowKey(copying: Bytes(rebasing: $0[..<1])),
+                RowKey(copying: Bytes(rebasing: $0[1...]))
+            )
+        }
+        try scanRaw(from: first, to: last, body)
+    }
+
+    private func scanRaw(
+        from: RowKey, to: RowKey, _ body: (RowKey, Bytes) throws(Failure) -> Bool
+    ) throws(Failure) {
+        try from.withBytes { (from) throws(Failure) in
+            try to.withBytes { (to) throws(Failure) in
+                try port.scan(from: from, to: to, limit: Int.max) { (key, value) throws(Failure) in
+                    counters.scanned &+= 1
+                    return try body(RowKey(copying: key), value)
+                }
+            }
+        }
+    }
+
+    // MARK: Writing
+
+    package func put(_ row: RowKey, _ plaintext: Bytes) throws(Failure) {
+        writes.append((row, try sealer.seal(plaintext, for: row)))
+    }
+
+    package func putRaw(_ row: RowKey, _ value: SecretBuffer) { writes.append((row, value)) }
+
+    package func delete(_ row: RowKey) { writes.append((row, nil)) }
+
+    var isEmpty: Bool { writes.isEmpty }
+
+    func apply() throws(Failure) {
+        for (row, value) in writes {
+            counters.writes &+= 1
+            try row.withBytes { (key) throws(Failure) in
+                if let value {
+                    try port.put(key, value.bytes)
+                } else {
+                    try port.delete(key)
+                }
+            }
+        }
+    }
+}
+
+/// What one handle did, for `pawl_store_stats`.
+package final class Counters {
+    package var transactions: UInt64 = 0
+    package var commits: UInt64 = 0
+    package var reads: UInt64 = 0
+    package var scanned: UInt64 = 0
+    package var writes: UInt64 = 0
+    package var vaultCalls: UInt64 = 0
+}

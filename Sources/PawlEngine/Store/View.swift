@@ -1,0 +1,85 @@
+package import PawlCore
+package import PawlCrypto
+package import PawlStore
+
+/// An immutable result of rows, independent of the store it came from. Its buffers are wiped with it.
+package final class View {
+    package enum Rows {
+        case credentials([CredentialRow])
+        case slots([SlotRecord])
+        case damages([DamageRow])
+        case unfinished([UnfinishedRow])
+    }
+    package let rows: Rows
+
+    package init(_ rows: Rows) { self.rows = rows }
+
+    package var count: Int {
+        switch rows {
+        case .credentials(let rows): rows.count
+        case .slots(let rows): rows.count
+        case .damages(let rows): rows.count
+        case .unfinished(let rows): rows.count
+        }
+    }
+}
+
+package struct CredentialRow {
+    package let record: CredentialRecord
+    /// Only in a row that was asked for with its secret.
+    package var secret: Bytes? {
+        guard isWithSecret else { return nil }
+        if case .inline(let bytes) = record.secret { return bytes }
+        return fetched?.bytes
+    }
+    private var isWithSecret = false
+    private var fetched: SecretBuffer?
+
+    init(decoding buffer: SecretBuffer) throws(Failure) {
+        record = try CredentialRecord(decoding: buffer)
+    }
+
+    /// The row together with its secret, which a record that does not hold it inline needs `fetched`.
+    func with(secret fetched: SecretBuffer?) -> CredentialRow {
+        var row = self
+        row.isWithSecret = true
+        row.fetched = fetched
+        return row
+    }
+}
+
+package struct DamageRow {
+    package let key: SecretBuffer
+    package let failure: Failure
+}
+
+package struct UnfinishedRow {
+    package enum Kind {
+        case intent
+        case orphan
+        /// In the vault, unknown to this store.
+        case unattributed
+    }
+    package enum Outcome {
+        case listed
+        case waiting
+        case wouldRemove
+        case removed
+        case failed
+    }
+    package let kind: Kind
+    package var outcome = Outcome.listed
+    package var record: UnfinishedRecord
+
+    init(_ kind: Kind, decoding buffer: SecretBuffer) throws(Failure) {
+        self.kind = kind
+        record = try UnfinishedRecord(decoding: buffer)
+    }
+
+    init(unattributed id: VaultID) {
+        kind = .unattributed
+        record = UnfinishedRecord(
+            id: id, version: 0, base: 0, recorded: CredentialRules.never,
+            lease: CredentialRules.never, user: .empty, project: .empty, name: .empty)
+    }
+}

@@ -1,0 +1,540 @@
+import CPlatform
+import CSQLite
+package import PawlCrypto
+
+/// A store in one SQLite file: a table of keys and values in WAL mode.
+///
+/// The file is only ever touched through SQLite, because closing any other descriptor of it would
+/// drop the locks that this process holds.
+package final class SQLiteStorage: StoragePort {
+    private static let application: Int64 = 0x5041_574C  // "PAWL"
+    private static let schema: Int64 = 1
+
+    private let db: OpaquePointer
+    private let path: StorePath
+    private let busy: UnsafeMutablePointer<SQLiteBusy>
+    private var prepared = [OpaquePointer?](repeating: nil, count: Statement.allCases.count)
+    private var transaction: TransactionMode?
+
+    private init(_ db: OpaquePointer, _ path: StorePath, timeout: Int64) {
+        self.db = db
+        self.path = path
+        busy = .allocate(capacity: 1)
+        busy.initialize(to: SQLiteBusy(timeout: timeout))
+        sqlite3_busy_handler(
+            db,
+            { context, attempt in
+                guard let busy = context?.assumingMemoryBound(to: SQLiteBusy.self) else { return 0 }
+                return busy.pointee.sleep(attempt) ? 1 : 0
+            }, busy)
+    }
+
+    // MARK: Opening and creating
+
+    /// `notFound` if there is no file. A file that is not a Pawl store, or a newer Pawl's, is left as
+    /// it is. `timeout` is how long to wait for another writer, in nanoseconds; 0 or less: not at all.
+    package static func open(path: [UInt8], timeout: Int64) throws(Failure) -> SQLiteStorage {
+        do throws(Failure) {
+            return try open(StorePath(path), timeout: timeout)
+        } catch {
+            // Where the folder is missing, so is the store.
+            throw error == .store(.cannotOpen, code: ENOENT) ? .notFound : error
+        }
+    }
+
+    private static func open(_ path: StorePath, timeout: Int64) throws(Failure) -> SQLiteStorage {
+        switch platform_file_kind(path.file) {
+        case 1: break
+        case 0: throw .notFound
+        case 2: throw .store(.cannotOpen, code: SQLITE_CANTOPEN)
+        default: throw .store(.cannotOpen, code: platform_errno())
+        }
+        let storage = try connect(path, timeout: timeout)
+        do throws(Failure) {
+            try storage.configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            try storage.keepLog()
+            try storage.examine()
+            try storage.configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+            try storage.settle()
+        } catch {
+            storage.close()
+            throw error
+        }
+        return storage
+    }
+
+    /// Creates a store with what `fill` puts into the write transaction that it is given, whole or not
+    /// at all: it is built under another name, and the name is linked when all is on disk.
+    package static func create(
+        path: [UInt8], timeout: Int64, fill: (any StoragePort) throws(Failure) -> Void
+    ) throws(Failure) {
+        let path = try StorePath(path)
+        guard platform_name_exists(path.file) == 0 else { throw .exists }
+        // The log of a store that was deleted without it would be replayed into the new one.
+        for suffix: StaticString in ["-wal", "-journal"] {
+            guard platform_file_size(path.beside(suffix).file) == 0 else {
+                throw .store(.cannotOpen, code: EEXIST)
+            }
+        }
+        let draft = path.draft()
+        let descriptor = platform_create_private(draft.file)
+        guard descriptor >= 0 else { throw systemFailure(platform_errno()) }
+        CPlatform.close(descriptor)
+        defer {
+            unlink(draft.file)
+            for suffix: StaticString in ["-journal", "-wal", "-shm"] {
+                unlink(draft.beside(suffix).file)
+            }
+        }
+        try build(draft, timeout: timeout, fill: fill)
+        guard link(draft.file, path.file) == 0 else {
+            let code = platform_errno()
+            throw code == EEXIST ? .exists : systemFailure(code)
+        }
+        // A name that others may have opened by now is not taken back.
+        guard platform_sync_folder(path.folder) == 0 || platform_errno() == EINVAL else {
+            throw .store(.indeterminate, code: platform_errno())
+        }
+    }
+
+    private static func build(
+        _ draft: StorePath, timeout: Int64, fill: (any StoragePort) throws(Failure) -> Void
+    ) throws(Failure) {
+        let storage = try connect(draft, timeout: timeout)
+        defer { storage.close() }
+        try storage.run("PRAGMA synchronous=FULL")
+        try storage.begin(.write)
+        try storage.run("CREATE TABLE kv(k BLOB PRIMARY KEY, v BLOB NOT NULL)")
+        try storage.run("PRAGMA application_id=0x5041574C")
+        try storage.run("PRAGMA user_version=1")
+        try fill(storage)
+        try storage.commit()
+        try storage.run("PRAGMA journal_mode=WAL")
+        guard try storage.header().isLogged else { throw .store(.failed, code: 0) }
+    }
+
+    private static func connect(
+        _ path: StorePath, timeout: Int64
+    ) throws(Failure) -> SQLiteStorage {
+        var handle: OpaquePointer?
+        let flags =
+            SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW
+            | SQLITE_OPEN_EXRESCODE
+        let result = sqlite3_open_v2(path.file, &handle, flags, nil)
+        guard result == SQLITE_OK, let handle else {
+            sqlite3_close(handle)
+            throw result == SQLITE_OK ? .limit(.memory) : failure(result)
+        }
+        let storage = SQLiteStorage(handle, path, timeout: timeout)
+        do throws(Failure) {
+            try storage.configure(SQLITE_DBCONFIG_DEFENSIVE, 1)
+            try storage.configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+            try storage.configure(SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+            try storage.configure(SQLITE_DBCONFIG_ENABLE_VIEW, 0)
+            try storage.configure(SQLITE_DBCONFIG_ENABLE_FKEY, 0)
+        } catch {
+            storage.close()
+            throw error
+        }
+        return storage
+    }
+
+    /// Is this a store of ours? Reads only: first the header in the file, which tells another program's
+    /// file before SQLite so much as makes a log for it, then the same through the log.
+    private func examine() throws(Failure) {
+        let header = try header()
+        guard header.isSQLite, header.application == Self.application else {
+            throw .corrupt(.notPawl)
+        }
+        try examine(schema: header.version)
+        do throws(Failure) {
+            guard try number("PRAGMA application_id") == Self.application else {
+                throw .corrupt(.notPawl)
+            }
+            try examine(schema: number("PRAGMA user_version"))
+            let known = try number(
+                """
+                SELECT count(*) = 2
+                AND sum(type = 'table' AND name = 'kv' AND tbl_name = 'kv'
+                    AND sql = 'CREATE TABLE kv(k BLOB PRIMARY KEY, v BLOB NOT NULL)') = 1
+                AND sum(type = 'index' AND name = 'sqlite_autoindex_kv_1' AND tbl_name = 'kv'
+                    AND sql IS NULL) = 1
+                FROM sqlite_master
+                """)
+            guard known == 1 else { throw .corrupt(.notPawl) }
+        } catch {
+            throw error == .corrupt(.record) ? .corrupt(.notPawl) : error
+        }
+    }
+
+    private func examine(schema: Int64) throws(Failure) {
+        guard schema <= Self.schema else { throw .version }
+        guard schema == Self.schema else { throw .corrupt(.notPawl) }
+    }
+
+    /// The log and its index stay when the last connection goes: whoever deletes them races with
+    /// whoever opens them.
+    private func keepLog() throws(Failure) {
+        var on: Int32 = 1
+        try check(sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &on))
+    }
+
+    private func settle() throws(Failure) {
+        try run("PRAGMA synchronous=FULL")
+        try run("PRAGMA secure_delete=ON")
+        try run("PRAGMA cell_size_check=ON")
+        try run("PRAGMA temp_store=MEMORY")
+        // With a limit, the last connection empties the log that it keeps.
+        try run("PRAGMA journal_size_limit=8388608")
+        // A copy that a tool made may have lost the mode.
+        if try !header().isLogged, sqlite3_db_readonly(db, "main") == 0 {
+            try run("PRAGMA journal_mode=WAL")
+        }
+    }
+
+    // MARK: The port
+
+    package func begin(_ mode: TransactionMode) throws(Failure) {
+        guard transaction == nil else { throw .internal }
+        // SQLite would quietly begin a read transaction.
+        if mode == .write, sqlite3_db_readonly(db, "main") != 0 {
+            throw .store(.readOnly, code: SQLITE_READONLY)
+        }
+        try perform(mode == .read ? .read : .write)
+        transaction = mode
+    }
+
+    package func get(
+        _ key: Bytes, _ body: (Bytes) throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
+        try requireTransaction()
+        let statement = try statement(.get)
+        defer { finish(statement) }
+        try bind(statement, 1, key)
+        let result = sqlite3_step(statement)
+        if result == SQLITE_DONE { return false }
+        guard result == SQLITE_ROW else { throw Self.failure(result) }
+        try body(column(statement, 0))
+        return true
+    }
+
+    package func put(_ key: Bytes, _ value: Bytes) throws(Failure) {
+        try requireTransaction(.write)
+        let statement = try statement(.put)
+        defer { finish(statement) }
+        try bind(statement, 1, key)
+        try bind(statement, 2, value)
+        try complete(statement)
+    }
+
+    package func delete(_ key: Bytes) throws(Failure) {
+        try requireTransaction(.write)
+        let statement = try statement(.delete)
+        defer { finish(statement) }
+        try bind(statement, 1, key)
+        try complete(statement)
+    }
+
+    package func scan(
+        from: Bytes, to: Bytes, limit: Int, _ body: (Bytes, Bytes) throws(Failure) -> Bool
+    ) throws(Failure) {
+        try requireTransaction()
+        guard limit > 0 else { return }
+        let statement = try statement(.scan)
+        defer { finish(statement) }
+        try bind(statement, 1, from)
+        try bind(statement, 2, to)
+        try check(sqlite3_bind_int64(statement, 3, Int64(limit)))
+        while true {
+            let result = sqlite3_step(statement)
+            if result == SQLITE_DONE { return }
+            guard result == SQLITE_ROW else { throw Self.failure(result) }
+            guard try body(column(statement, 0), column(statement, 1)) else { return }
+        }
+    }
+
+    package func commit() throws(Failure) {
+        guard let mode = transaction else { throw .internal }
+        defer { transaction = nil }
+        try requireTransaction()
+        do throws(Failure) {
+            try perform(.commit)
+        } catch {
+            abandon()
+            guard mode == .write else { throw error }
+            switch error {
+            // Only these are certain to come before the record of the commit is in the log.
+            case .busy, .store(.full, _), .store(.readOnly, _): throw error
+            case .store(_, let code): throw .store(.indeterminate, code: code)
+            default: throw .store(.indeterminate, code: 0)
+            }
+        }
+    }
+
+    package func rollback() {
+        transaction = nil
+        abandon()
+    }
+
+    package func sibling() throws(Failure) -> any StoragePort {
+        // Another file under the same name would be another store.
+        var moved: Int32 = 0
+        try check(sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved))
+        guard moved == 0 else { throw .store(.cannotOpen, code: SQLITE_CANTOPEN) }
+        return try Self.open(path, timeout: busy.pointee.timeout)
+    }
+
+    package func close() {
+        rollback()
+        for statement in prepared { sqlite3_finalize(statement) }
+        sqlite3_close(db)
+        busy.deallocate()
+    }
+
+    // MARK: Statements
+
+    private enum Statement: Int, CaseIterable {
+        case read, write, commit, rollback, get, put, delete, scan
+
+        var sql: StaticString {
+            switch self {
+            case .read: "BEGIN"
+            case .write: "BEGIN IMMEDIATE"
+            case .commit: "COMMIT"
+            case .rollback: "ROLLBACK"
+            case .get: "SELECT v FROM kv WHERE k = ?1"
+            case .put:
+                """
+                INSERT INTO kv(k, v) VALUES(?1, ?2) ON CONFLICT(k) DO UPDATE SET v = excluded.v
+                """
+            case .delete: "DELETE FROM kv WHERE k = ?1"
+            case .scan: "SELECT k, v FROM kv WHERE k >= ?1 AND k < ?2 ORDER BY k LIMIT ?3"
+            }
+        }
+    }
+
+    private func statement(_ which: Statement) throws(Failure) -> OpaquePointer {
+        if let statement = prepared[which.rawValue] { return statement }
+        let statement = try prepare(which.sql)
+        prepared[which.rawValue] = statement
+        return statement
+    }
+
+    private func prepare(_ sql: StaticString) throws(Failure) -> OpaquePointer {
+        let text = UnsafeRawPointer(sql.utf8Start).assumingMemoryBound(to: CChar.self)
+        var statement: OpaquePointer?
+        try check(
+            sqlite3_prepare_v3(
+                db, text, Int32(truncatingIfNeeded: sql.utf8CodeUnitCount),
+                UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil))
+        guard let statement else { throw .internal }
+        return statement
+    }
+
+    private func perform(_ which: Statement) throws(Failure) {
+        let statement = try statement(which)
+        defer { sqlite3_reset(statement) }
+        try complete(statement)
+    }
+
+    private func complete(_ statement: OpaquePointer) throws(Failure) {
+        let result = sqlite3_step(statement)
+        guard result == SQLITE_DONE else { throw Self.failure(result) }
+    }
+
+    /// Ends a statement; the bytes that were bound to it are the caller's.
+    private func finish(_ statement: OpaquePointer) {
+        sqlite3_reset(statement)
+        sqlite3_clear_bindings(statement)
+    }
+
+    /// Runs a statement that is needed once, whatever rows it gives.
+    private func run(_ sql: StaticString) throws(Failure) {
+        let statement = try prepare(sql)
+        defer { sqlite3_finalize(statement) }
+        while true {
+            let result = sqlite3_step(statement)
+            if result == SQLITE_DONE { return }
+            guard result == SQLITE_ROW else { throw Self.failure(result) }
+        }
+    }
+
+    private func number(_ sql: StaticString) throws(Failure) -> Int64 {
+        let statement = try prepare(sql)
+        defer { sqlite3_finalize(statement) }
+        let result = sqlite3_step(statement)
+        guard result == SQLITE_ROW else { throw Self.failure(result) }
+        return sqlite3_column_int64(statement, 0)
+    }
+
+    private func bind(
+        _ statement: OpaquePointer, _ index: Int32, _ bytes: Bytes
+    ) throws(Failure) {
+        let size = UInt64(truncatingIfNeeded: bytes.count)
+        try check(sqlite3_bind_blob64(statement, index, bytes.octets, size, nil))
+    }
+
+    private func column(_ statement: OpaquePointer, _ index: Int32) throws(Failure) -> Bytes {
+        guard sqlite3_column_type(statement, index) == SQLITE_BLOB else { throw .corrupt(.record) }
+        let start = sqlite3_column_blob(statement, index)
+        let count = Int(sqlite3_column_bytes(statement, index))
+        guard start != nil || count == 0 else { throw .limit(.memory) }
+        return Bytes(start: start, count: count)
+    }
+
+    // MARK: Transactions
+
+    /// SQLite ends a transaction by itself after some errors; what came after would then commit alone.
+    private func requireTransaction(_ mode: TransactionMode = .read) throws(Failure) {
+        guard let transaction, mode == .read || transaction == .write else { throw .internal }
+        guard sqlite3_get_autocommit(db) == 0 else { throw .store(.lost, code: 0) }
+    }
+
+    /// Rolls back if there is still something to roll back.
+    private func abandon() {
+        guard sqlite3_get_autocommit(db) == 0 else { return }
+        try? perform(.rollback)
+    }
+
+    // MARK: Header, options, errors
+
+    private struct Header {
+        static let size = 100
+        private let bytes: [UInt8]
+
+        init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+        var isSQLite: Bool {
+            let magic: StaticString = "SQLite format 3\0"
+            return bytes.starts(with: UnsafeBufferPointer(start: magic.utf8Start, count: 16))
+        }
+        var isLogged: Bool { bytes[18] == 2 && bytes[19] == 2 }
+        var version: Int64 { integer(60) }
+        var application: Int64 { integer(68) }
+
+        private func integer(_ offset: Int) -> Int64 {
+            var value: UInt32 = 0
+            for byte in bytes[offset..<offset + 4] { value = value << 8 | UInt32(byte) }
+            return Int64(Int32(bitPattern: value))
+        }
+    }
+
+    private func header() throws(Failure) -> Header {
+        var bytes = [UInt8](repeating: 0, count: Header.size)
+        let result = sqlite_read_header(db, &bytes, Int32(Header.size))
+        let shortRead = SQLITE_IOERR | 2 << 8
+        guard result != shortRead else { throw .corrupt(.notPawl) }
+        try check(result)
+        return Header(bytes)
+    }
+
+    private func configure(_ option: Int32, _ value: Int32) throws(Failure) {
+        try check(sqlite_configure(db, option, value))
+    }
+
+    private func check(_ result: Int32) throws(Failure) {
+        guard result == SQLITE_OK else { throw Self.failure(result) }
+    }
+
+    private static func failure(_ result: Int32) -> Failure {
+        let code = (0...32767).contains(result) ? result : 0
+        return switch result & 0xFF {
+        case SQLITE_BUSY: .busy(.writer)
+        case SQLITE_FULL: .store(.full, code: code)
+        case SQLITE_READONLY: .store(.readOnly, code: code)
+        case SQLITE_CANTOPEN: .store(.cannotOpen, code: code)
+        case SQLITE_CORRUPT, SQLITE_NOTADB: .corrupt(.record)
+        case SQLITE_NOMEM: .limit(.memory)
+        case SQLITE_TOOBIG: .limit(.secret)
+        default: .store(.failed, code: code)
+        }
+    }
+
+    fileprivate static func systemFailure(_ code: Int32) -> Failure {
+        switch code {
+        case ENOSPC, EDQUOT: .store(.full, code: code)
+        case EACCES, EPERM, EROFS: .store(.readOnly, code: code)
+        default: .store(.cannotOpen, code: code)
+        }
+    }
+}
+
+/// The wait for another writer. Sleeps are short and random: SQLite's own grow, so that one writer in a
+/// hurry starves all others.
+private struct SQLiteBusy {
+    let timeout: Int64
+    private var deadline: Int64 = 0
+
+    init(timeout: Int64) { self.timeout = timeout }
+
+    /// False when time is up.
+    mutating func sleep(_ attempt: Int32) -> Bool {
+        guard timeout > 0 else { return false }
+        let now = platform_monotonic_ns()
+        if attempt == 0 {
+            let (sum, overflow) = now.addingReportingOverflow(timeout)
+            deadline = overflow ? .max : sum
+        }
+        guard now < deadline else { return false }
+        var random: UInt32 = 0
+        sqlite3_randomness(4, &random)
+        platform_sleep_ns(min(50_000 + Int64(random % 450_001), deadline - now))
+        return true
+    }
+}
+
+/// A file as C wants it named. Links in its folder are followed once, here, so that SQLite may refuse
+/// every link and a change of the working folder changes nothing.
+private struct StorePath {
+    let folder: [CChar]
+    let file: [CChar]
+
+    init(_ path: [UInt8]) throws(Failure) {
+        guard !path.contains(0), let last = path.last, last != UInt8(ascii: "/") else {
+            throw .misuse(.path)
+        }
+        let slash = path.lastIndex(of: UInt8(ascii: "/"))
+        let name = path[(slash.map { $0 + 1 } ?? 0)...]
+        let parent: [UInt8] =
+            switch slash {
+            case nil: [UInt8(ascii: ".")]
+            case 0: [UInt8(ascii: "/")]
+            case let slash?: Array(path[..<slash])
+            }
+        let terminated = parent.map { CChar(bitPattern: $0) } + [0]
+        guard let resolved = realpath(terminated, nil) else {
+            throw .store(.cannotOpen, code: platform_errno())
+        }
+        defer { free(resolved) }
+        folder = Array(UnsafeBufferPointer(start: resolved, count: strlen(resolved) + 1))
+        var file = Array(folder.dropLast())
+        if file.count > 1 { file.append(CChar(bitPattern: UInt8(ascii: "/"))) }
+        for byte in name { file.append(CChar(bitPattern: byte)) }
+        self.file = file + [0]
+    }
+
+    private init(folder: [CChar], file: [CChar]) {
+        self.folder = folder
+        self.file = file
+    }
+
+    func beside(_ suffix: StaticString) -> StorePath {
+        let bytes = UnsafeBufferPointer(start: suffix.utf8Start, count: suffix.utf8CodeUnitCount)
+        return StorePath(
+            folder: folder, file: file.dropLast() + bytes.map { CChar(bitPattern: $0) } + [0])
+    }
+
+    /// A new name in the same folder.
+    func draft() -> StorePath {
+        var random: UInt64 = 0
+        sqlite3_randomness(8, &random)
+        var file = beside(".new-").file.dropLast()
+        for _ in 0..<16 {
+            let digit = UInt8(truncatingIfNeeded: random & 15)
+            let character = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
+            file.append(CChar(bitPattern: character))
+            random >>= 4
+        }
+        return StorePath(folder: folder, file: file + [0])
+    }
+}

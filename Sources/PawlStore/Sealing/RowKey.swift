@@ -1,0 +1,86 @@
+package import PawlCrypto
+
+/// The first byte of every key in the storage engine. Written into files: numbers are never reused.
+package enum RowKind: UInt8 {
+    /// Format, store id and slot revision, in the clear.
+    case header = 0x01
+    /// A wrapped master key, then its number.
+    case slot = 0x02
+    /// The last version given out.
+    case sequence = 0x10
+    /// Then user, project, name.
+    case credential = 0x20
+    /// A large secret: then user, project, name, version.
+    case secret = 0x21
+    /// Deleted, can be restored: then user, project, name, version.
+    case deleted = 0x22
+    /// A put under way in a vault: then user, project, name, vault id.
+    case intent = 0x23
+    /// A vault value to be removed: then vault id.
+    case orphan = 0x24
+}
+
+/// A key of the storage engine, or the prefix that a range of them shares.
+package struct RowKey: Equatable {
+    private var storage: [UInt8]
+
+    package init(_ kind: RowKind) { storage = [kind.rawValue] }
+
+    package init(copying bytes: Bytes) { storage = [UInt8](bytes) }
+
+    package func appending(_ bytes: Bytes) -> RowKey {
+        var key = self
+        key.storage.reserveCapacity(storage.count + bytes.count)
+        key.storage.append(contentsOf: bytes)
+        return key
+    }
+
+    /// Big endian, so that the order of keys is the order of numbers.
+    package func appending(_ number: UInt64) -> RowKey {
+        withUnsafeBytes(of: number.bigEndian) { appending($0) }
+    }
+
+    /// nil: a kind that this Pawl does not know.
+    package var kind: RowKind? { storage.first.flatMap { RowKind(rawValue: $0) } }
+
+    /// The same name under another kind.
+    package func with(_ kind: RowKind) -> RowKey {
+        var key = self
+        if !key.storage.isEmpty { key.storage[0] = kind.rawValue }
+        return key
+    }
+
+    /// The first `count` bytes.
+    package func trimmed(to count: Int) -> RowKey {
+        var key = self
+        if key.storage.count > count { key.storage.removeLast(key.storage.count - count) }
+        return key
+    }
+
+    /// The first key after all that begin with this one. A kind is never 0xFF, so there is one.
+    package var end: RowKey {
+        var key = self
+        while let last = key.storage.popLast() {
+            if last < 0xFF {
+                key.storage.append(last + 1)
+                break
+            }
+        }
+        return key
+    }
+
+    /// The first key after this one.
+    package var next: RowKey {
+        var key = self
+        key.storage.append(0)
+        return key
+    }
+
+    package var count: Int { storage.count }
+
+    package func withBytes<R: ~Copyable, E: Error>(
+        _ body: (Bytes) throws(E) -> R
+    ) throws(E) -> R {
+        try storage.span.bytes.withUnsafeBytes(body)
+    }
+}

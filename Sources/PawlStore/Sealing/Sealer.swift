@@ -1,0 +1,98 @@
+package import PawlCrypto
+
+/// Hides names and seals values under the master key of one store.
+///
+/// names key = KDF(master, "names"), values key = KDF(master, "values"). A value is sealed for its
+/// place: format version and full row key are associated data, so a record that was moved, swapped or
+/// renamed does not open.
+package final class Sealer {
+    package static let masterSize = KeyArena.keySize
+    package static let nameSize = 16
+    /// The format byte and what the AEAD adds.
+    package static let overhead = 1 + Seal.overhead
+    private static let format: UInt8 = 1
+
+    private enum Slot {
+        static let master = 0
+        static let names = 1
+        static let values = 2
+    }
+    private let arena: KeyArena
+
+    /// Draws a new master key, or takes one that was unwrapped.
+    package init(master: SecretBuffer? = nil) throws(Failure) {
+        arena = try KeyArena(keys: 3)
+        let key = try arena.key(Slot.master)
+        if let master {
+            guard master.count == Self.masterSize else { throw .corrupt(.record) }
+            key.copyMemory(from: master.bytes)
+        } else {
+            fillRandom(key)
+        }
+        try KeyedHash.derive(into: arena.key(Slot.names), key: Bytes(key), label: "pawl/1 names")
+        try KeyedHash.derive(into: arena.key(Slot.values), key: Bytes(key), label: "pawl/1 values")
+    }
+
+    package var isLocked: Bool { arena.isLocked }
+    package func wipe() { arena.wipe() }
+
+    package func withMaster<R>(_ body: (Bytes) throws(Failure) -> R) throws(Failure) -> R {
+        try body(Bytes(arena.key(Slot.master)))
+    }
+
+    /// `parent` with one more component: 16 bytes of keyed BLAKE2b over the components above it and
+    /// `name`. The same name in two scopes looks different.
+    package func child(of parent: RowKey, named name: Bytes) throws(Failure) -> RowKey {
+        let key = Bytes(try arena.key(Slot.names))
+        return try parent.withBytes { (path) throws(Failure) in
+            // The kind is left out: a name keeps its hash in every kind of row. The components above
+            // have a fixed size, so their number is part of the message.
+            let above = Bytes(rebasing: path.dropFirst())
+            let message = try SecretBuffer(count: 1 + above.count + name.count)
+            var writer = ByteWriter(message.mutableBytes)
+            writer.integer(UInt8(truncatingIfNeeded: above.count / Self.nameSize))
+            writer.append(above)
+            writer.append(name)
+            try writer.finish()
+            var hash: InlineArray<16, UInt8> = .init(repeating: 0)
+            var span = hash.mutableSpan
+            return try span.withUnsafeMutableBytes { (out) throws(Failure) in
+                try KeyedHash.hash(into: out, key: key, message.bytes)
+                return parent.appending(Bytes(out))
+            }
+        }
+    }
+
+    package func seal(_ plaintext: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
+        let sealed = try SecretBuffer(count: plaintext.count + Self.overhead)
+        sealed.mutableBytes[0] = Self.format
+        let key = Bytes(try arena.key(Slot.values))
+        let place = try associated(row)
+        try Seal.close(
+            plaintext, key: key, associated: place.bytes,
+            into: UnsafeMutableRawBufferPointer(rebasing: sealed.mutableBytes[1...]))
+        return sealed
+    }
+
+    /// `version` when a newer Pawl wrote it, `corrupt` when it is not what was sealed for this row.
+    package func open(_ sealed: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
+        guard let format = sealed.first else { throw .corrupt(.record) }
+        guard format <= Self.format else { throw .version }
+        let key = Bytes(try arena.key(Slot.values))
+        let place = try associated(row)
+        guard
+            let plaintext = try Seal.open(
+                Bytes(rebasing: sealed.dropFirst()), key: key, associated: place.bytes)
+        else { throw .corrupt(.record) }
+        return plaintext
+    }
+
+    private func associated(_ row: RowKey) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 1 + row.count)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        row.withBytes { writer.append($0) }
+        try writer.finish()
+        return buffer
+    }
+}
