@@ -102,7 +102,7 @@ extension Store {
                     ? .inline(secret) : .separate(size: UInt32(truncatingIfNeeded: secret.count)),
                 version: version, now: now)
             if !isSmall { try transaction.put(row.secret(of: version), secret) }
-            try transaction.put(row, next.encoded().bytes)
+            try transaction.put(row, next.encoded())
             return (version, retired)
         }
         sweep(retired)
@@ -127,7 +127,7 @@ extension Store {
                 var record = current.record
                 record.purge = CredentialRules.after(now, recovery)
                 try transaction.put(
-                    row.with(.deleted).appending(record.version), record.encoded().bytes)
+                    row.with(.deleted).appending(record.version), record.encoded())
                 transaction.delete(row)
                 return (true, [])
             }
@@ -150,7 +150,7 @@ extension Store {
             _ = try transaction.retire(row, now: now)
             var record = wanted.record
             record.purge = CredentialRules.never
-            try transaction.put(row, record.encoded().bytes)
+            try transaction.put(row, record.encoded())
             transaction.delete(row.with(.deleted).appending(record.version))
             return (true, expired)
         }

@@ -78,7 +78,7 @@ extension Store {
                 lease: CredentialRules.after(now, lease), user: scope.user, project: scope.project,
                 name: name)
             let write = Write(scope: scope, name: name, row: row, put: put, intent: intent)
-            try transaction.put(write.intentRow, intent.encoded().bytes)
+            try transaction.put(write.intentRow, intent.encoded())
             return write
         }
     }
@@ -153,7 +153,7 @@ extension Store {
                 let next = CredentialRules.successor(
                     of: current?.record, by: write.put, scope: write.scope, name: write.name,
                     secret: .vault(intent.id, size: size), version: intent.version, now: now)
-                try transaction.put(write.row, next.encoded().bytes)
+                try transaction.put(write.row, next.encoded())
                 transaction.delete(write.intentRow)
             }
             return (.flipped(replaced: replaced != nil), replaced)
@@ -248,7 +248,7 @@ extension Store {
             switch row.record.verdict(now: now, grace: grace) {
             case .waiting:
                 row.outcome = .waiting
-                try transaction.put(place, row.record.encoded().bytes)
+                try transaction.put(place, row.record.encoded())
             case .remove:
                 if found.kind == .intent { transaction.delete(place) }
                 try transaction.putOrphan(row.record)
@@ -313,7 +313,7 @@ extension RowKey {
 
 extension Transaction {
     func putOrphan(_ orphan: UnfinishedRecord) throws(Failure) {
-        try put(.orphan(orphan.id), orphan.encoded().bytes)
+        try put(.orphan(orphan.id), orphan.encoded())
     }
 
     /// Where the record of an intent or orphan is.

@@ -73,6 +73,11 @@ package final class Transaction {
         writes.append((row, try sealer.seal(plaintext, for: row)))
     }
 
+    /// Keeps `plaintext` for as long as it is read, which a temporary's bytes would not be.
+    package func put(_ row: RowKey, _ plaintext: SecretBuffer) throws(Failure) {
+        try put(row, plaintext.bytes)
+    }
+
     package func putRaw(_ row: RowKey, _ value: SecretBuffer) { writes.append((row, value)) }
 
     package func delete(_ row: RowKey) { writes.append((row, nil)) }
