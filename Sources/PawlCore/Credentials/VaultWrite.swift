@@ -82,12 +82,15 @@ package struct VaultWrite: Equatable {
 
     /// The vault answered the removal of the new value, or of the old one; 0 is success.
     package mutating func removeAnswered(_ code: Int32) throws(Failure) -> Action {
-        switch exchange(&state, with: .settled) {
+        switch state {
         case .withdrawing(let failure, let cause):
+            state = .settled
             return code == 0
                 ? .forgetIntent(failure)
                 : .recordOrphan(failure, causeSet: cause, causeRemove: code)
-        case .flipped: return code == 0 ? .forgetOrphan : .keepOrphan(causeRemove: code)
+        case .flipped:
+            state = .settled
+            return code == 0 ? .forgetOrphan : .keepOrphan(causeRemove: code)
         case .intended, .stored, .settled: throw .internal
         }
     }

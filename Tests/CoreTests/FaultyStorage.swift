@@ -1,0 +1,127 @@
+import PawlCrypto
+import PawlStore
+import Synchronization
+
+/// Which operation fails, and how. Shared by a connection and its siblings; operations are counted from 1
+/// in the order in which they arrive.
+final class FaultPlan: Sendable {
+    enum Mode: Sendable {
+        /// The operation does nothing and reports `FaultPlan.failure`.
+        case before
+        /// A commit is done but reports that nobody knows; other operations are left alone.
+        case afterCommit
+        /// This and every later operation fails and nothing reaches the engine any more, as if the
+        /// process had died: what was open is rolled back.
+        case crash
+    }
+
+    static let failure = Failure.store(.failed, code: 4242)
+    static let doubt = Failure.store(.indeterminate, code: 4242)
+
+    private struct State {
+        var count = 0
+        var commits = 0
+        var fired = false
+    }
+
+    private let operation: Int?
+    private let mode: Mode
+    private let state = Mutex(State())
+
+    /// Without an operation, only counts.
+    init(failing operation: Int? = nil, _ mode: Mode = .before) {
+        self.operation = operation
+        self.mode = mode
+    }
+
+    /// How many operations there were.
+    var count: Int { state.withLock { $0.count } }
+    var commits: Int { state.withLock { $0.commits } }
+    /// Whether something failed by this plan. A sweep goes on until an operation is not reached.
+    var fired: Bool { state.withLock { $0.fired } }
+    var hasCrashed: Bool { mode == .crash && fired }
+
+    fileprivate enum Step { case pass, before, after }
+
+    fileprivate func step(isCommit: Bool = false) -> Step {
+        state.withLock { state in
+            state.count += 1
+            if isCommit { state.commits += 1 }
+            if mode == .crash && state.fired { return .before }
+            guard state.count == operation else { return .pass }
+            if mode == .afterCommit {
+                guard isCommit else { return .pass }
+                state.fired = true
+                return .after
+            }
+            state.fired = true
+            return .before
+        }
+    }
+}
+
+/// An engine that fails where its plan says.
+final class FaultyStorage: StoragePort {
+    private let inner: any StoragePort
+    let plan: FaultPlan
+
+    init(_ inner: any StoragePort, _ plan: FaultPlan) {
+        self.inner = inner
+        self.plan = plan
+    }
+
+    private func step() throws(Failure) {
+        guard plan.step() == .pass else {
+            if plan.hasCrashed { inner.rollback() }
+            throw FaultPlan.failure
+        }
+    }
+
+    func begin(_ mode: TransactionMode) throws(Failure) {
+        try step()
+        try inner.begin(mode)
+    }
+
+    func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool {
+        try step()
+        return try inner.get(key, body)
+    }
+
+    func put(_ key: Bytes, _ value: Bytes) throws(Failure) {
+        try step()
+        try inner.put(key, value)
+    }
+
+    func delete(_ key: Bytes) throws(Failure) {
+        try step()
+        try inner.delete(key)
+    }
+
+    func scan(
+        from: Bytes, to: Bytes, limit: Int, _ body: (Bytes, Bytes) throws(Failure) -> Bool
+    ) throws(Failure) {
+        try step()
+        try inner.scan(from: from, to: to, limit: limit, body)
+    }
+
+    func commit() throws(Failure) {
+        switch plan.step(isCommit: true) {
+        case .pass: try inner.commit()
+        case .before:
+            inner.rollback()
+            throw FaultPlan.failure
+        case .after:
+            try inner.commit()
+            throw FaultPlan.doubt
+        }
+    }
+
+    func rollback() { inner.rollback() }
+
+    func sibling() throws(Failure) -> any StoragePort {
+        guard !plan.hasCrashed else { throw FaultPlan.failure }
+        return FaultyStorage(try inner.sibling(), plan)
+    }
+
+    func close() { inner.close() }
+}

@@ -1,0 +1,90 @@
+import CPawl
+import Foundation
+import PawlABI
+import Testing
+
+/// The header is the contract, and the exports are written by hand: this is where they meet.
+@Suite struct HeaderAgreementTests {
+    /// Compiles only if both types are the same, optionality and result included.
+    private func same<T>(_ ours: T.Type, _ header: T.Type) {}
+
+    @Test func everyExportHasTheTypeThatTheHeaderDeclares() {
+        same(type(of: PawlABI.pawl_abi_version), type(of: CPawl.pawl_abi_version))
+        same(type(of: PawlABI.pawl_status_name), type(of: CPawl.pawl_status_name))
+        same(type(of: PawlABI.pawl_status_text), type(of: CPawl.pawl_status_text))
+        same(type(of: PawlABI.pawl_view_count), type(of: CPawl.pawl_view_count))
+        same(type(of: PawlABI.pawl_view_close), type(of: CPawl.pawl_view_close))
+        same(type(of: PawlABI.pawl_store_open), type(of: CPawl.pawl_store_open))
+        same(type(of: PawlABI.pawl_store_close), type(of: CPawl.pawl_store_close))
+        same(type(of: PawlABI.pawl_store_copy), type(of: CPawl.pawl_store_copy))
+        same(type(of: PawlABI.pawl_store_verify), type(of: CPawl.pawl_store_verify))
+        same(type(of: PawlABI.pawl_view_damage), type(of: CPawl.pawl_view_damage))
+        same(type(of: PawlABI.pawl_store_stats), type(of: CPawl.pawl_store_stats))
+        same(type(of: PawlABI.pawl_slot_list), type(of: CPawl.pawl_slot_list))
+        same(type(of: PawlABI.pawl_view_slot), type(of: CPawl.pawl_view_slot))
+        same(type(of: PawlABI.pawl_slot_add), type(of: CPawl.pawl_slot_add))
+        same(type(of: PawlABI.pawl_slot_change), type(of: CPawl.pawl_slot_change))
+        same(type(of: PawlABI.pawl_slot_remove), type(of: CPawl.pawl_slot_remove))
+        same(
+            type(of: PawlABI.pawl_recovery_key_generate), type(of: CPawl.pawl_recovery_key_generate)
+        )
+        same(type(of: PawlABI.pawl_batch_begin), type(of: CPawl.pawl_batch_begin))
+        same(type(of: PawlABI.pawl_batch_commit), type(of: CPawl.pawl_batch_commit))
+        same(type(of: PawlABI.pawl_batch_rollback), type(of: CPawl.pawl_batch_rollback))
+        same(type(of: PawlABI.pawl_credential_put), type(of: CPawl.pawl_credential_put))
+        same(type(of: PawlABI.pawl_credential_get), type(of: CPawl.pawl_credential_get))
+        same(type(of: PawlABI.pawl_credential_metadata), type(of: CPawl.pawl_credential_metadata))
+        same(type(of: PawlABI.pawl_credential_has), type(of: CPawl.pawl_credential_has))
+        same(type(of: PawlABI.pawl_credential_list), type(of: CPawl.pawl_credential_list))
+        same(type(of: PawlABI.pawl_credential_deleted), type(of: CPawl.pawl_credential_deleted))
+        same(type(of: PawlABI.pawl_view_credential), type(of: CPawl.pawl_view_credential))
+        same(type(of: PawlABI.pawl_view_attribute), type(of: CPawl.pawl_view_attribute))
+        same(type(of: PawlABI.pawl_credential_delete), type(of: CPawl.pawl_credential_delete))
+        same(type(of: PawlABI.pawl_credential_restore), type(of: CPawl.pawl_credential_restore))
+        same(
+            type(of: PawlABI.pawl_credential_delete_all), type(of: CPawl.pawl_credential_delete_all)
+        )
+        same(type(of: PawlABI.pawl_credential_orphans), type(of: CPawl.pawl_credential_orphans))
+        same(type(of: PawlABI.pawl_view_orphan), type(of: CPawl.pawl_view_orphan))
+        same(type(of: PawlABI.pawl_credential_reconcile), type(of: CPawl.pawl_credential_reconcile))
+    }
+
+    /// The test above compares nothing that it does not mention.
+    @Test func everyFunctionOfTheHeaderIsCompared() throws {
+        let folder = URL(filePath: #filePath).deletingLastPathComponent()
+        let header = try String(
+            contentsOf: folder.appending(path: "../../Include/pawl.h"), encoding: .utf8)
+        let test = try String(contentsOf: URL(filePath: #filePath), encoding: .utf8)
+        let declared = header.matches(of: /(?m)^[a-z][a-z0-9_ ]*[ *](pawl_[a-z_]+)\(/).map { $0.1 }
+        let compared = test.matches(
+            of: /same\(\s*type\(of: PawlABI\.([a-z_]+)\), type\(of: CPawl\.([a-z_]+)\)\s*\)/)
+        #expect(compared.allSatisfy { $0.1 == $0.2 })
+        #expect(Set(compared.map { $0.1 }) == Set(declared))
+        #expect(declared.count > 30)
+    }
+
+    /// Sizes on 64-bit systems. Structs grow at the end alone, so a number here may only grow, and
+    /// only together with PAWL_ABI_VERSION.
+    @Test func structsHaveTheSizesThatProgramsWereCompiledWith() {
+        func expect<T>(_: T.Type, _ size: Int, _ at: SourceLocation = #_sourceLocation) {
+            #expect(MemoryLayout<T>.size == size, "\(T.self)", sourceLocation: at)
+            #expect(MemoryLayout<T>.stride == size, "\(T.self)", sourceLocation: at)
+            #expect(MemoryLayout<T>.alignment == 8, "\(T.self)", sourceLocation: at)
+        }
+        #expect(PAWL_ABI_VERSION == 1)
+        expect(pawl_clock.self, 24)
+        expect(pawl_storage.self, 72)
+        expect(pawl_vault.self, 56)
+        expect(pawl_key.self, 40)
+        expect(pawl_store_options.self, 64)
+        expect(pawl_damage.self, 24)
+        expect(pawl_stats.self, 56)
+        expect(pawl_slot.self, 32)
+        expect(pawl_scope.self, 40)
+        expect(pawl_attribute.self, 32)
+        expect(pawl_put_options.self, 72)
+        expect(pawl_credential.self, 120)
+        expect(pawl_orphan.self, 120)
+        expect(pawl_reconcile_options.self, 16)
+    }
+}
