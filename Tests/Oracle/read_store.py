@@ -1,0 +1,218 @@
+"""An independent reader and writer of store files, from StorageFormat.md alone, on PyNaCl and SQLite.
+
+It shares no line with Pawl, so that what both agree on is what the page says."""
+
+import hashlib
+import os
+import sqlite3
+import struct
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+from nacl import bindings
+
+NEVER = 2**63 - 1
+CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+
+def kdf(key: bytes, label: str, *inputs: bytes, size: int = 32) -> bytes:
+    message = b"".join(struct.pack("<I", len(x)) + x for x in (label.encode(), *inputs))
+    return hashlib.blake2b(message, key=key, digest_size=size).digest()
+
+
+def seal(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
+    nonce = os.urandom(24)
+    return nonce + bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+        plaintext, associated, nonce, key)
+
+
+def unseal(key: bytes, sealed: bytes, associated: bytes) -> bytes:
+    return bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+        sealed[24:], associated, sealed[:24], key)
+
+
+class Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, size: int) -> bytes:
+        part = self.data[self.at:self.at + size]
+        assert len(part) == size, "truncated"
+        self.at += size
+        return part
+
+    def number(self, form: str) -> int:
+        return int(struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0])
+
+    def field(self, form: str = "H") -> bytes:
+        return self.take(self.number(form))
+
+
+@dataclass
+class Credential:
+    user: str
+    project: str
+    name: str
+    label: str
+    provider: str
+    attributes: Dict[str, str]
+    version: int
+    created: int
+    updated: int
+    expires: int
+    purge: int
+    secret: Optional[bytes]
+    vault_id: Optional[bytes] = None
+    size: int = 0
+
+
+def recovery_bytes(text: str) -> bytes:
+    text = text.replace(" ", "").replace("-", "").lower()
+    prefix, _, data = text.rpartition("1")
+    assert prefix == "pawlstore"
+    values = [CHARSET.index(c) for c in data]
+    checked = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix] + values
+    sum_ = 1
+    for value in checked:
+        top = sum_ >> 25
+        sum_ = (sum_ & 0x1FFFFFF) << 5 ^ value
+        for i, g in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            sum_ ^= g if top >> i & 1 else 0
+    assert sum_ == 0x2BC830A3, "checksum"
+    bits = "".join(f"{v:05b}" for v in values[:-6])
+    payload = bytes(int(bits[i:i + 8], 2) for i in range(0, 33 * 8, 8))
+    assert payload[0] == 1
+    return payload[1:]
+
+
+class Slot:
+    def __init__(self, data: bytes) -> None:
+        assert len(data) == 159 and data[0] == 1
+        r = Reader(data)
+        r.take(1)
+        self.store = r.take(16)
+        self.kind, self.number, self.created = r.number("B"), r.number("B"), r.number("q")
+        self.salt, self.passes, self.memory = r.take(16), r.number("I"), r.number("Q")
+        self.head = data[:r.at]
+        self.commitment = r.take(32)
+        self.associated, self.wrapped = data[:r.at], data[r.at:]
+
+    def unwrap(self, kind: int, secret: bytes) -> Optional[bytes]:
+        if kind != self.kind:
+            return None
+        if kind == 2:
+            secret = bindings.crypto_pwhash_alg(
+                32, secret, self.salt, self.passes, self.memory,
+                bindings.crypto_pwhash_ALG_ARGON2ID13)
+        elif kind == 3:
+            secret = recovery_bytes(secret.decode())
+        keys = kdf(secret, "pawl/1 slot", self.head, size=64)
+        return unseal(keys[:32], self.wrapped, self.associated) if keys[32:] == self.commitment else None
+
+
+def write_slot(store: bytes, master: bytes, raw: bytes) -> bytes:
+    head = b"\x01" + store + b"\x01\x00" + struct.pack("<q", 1) + os.urandom(16) + bytes(12)
+    keys = kdf(raw, "pawl/1 slot", head, size=64)
+    associated = head + keys[32:]
+    return associated + seal(keys[:32], master, associated)
+
+
+class Keys:
+    def __init__(self, master: bytes) -> None:
+        self.names, self.values = kdf(master, "pawl/1 names"), kdf(master, "pawl/1 values")
+
+    def path(self, *names: str) -> bytes:
+        path = b""
+        for count, name in enumerate(names):
+            path += hashlib.blake2b(
+                bytes([count]) + path + name.encode(), key=self.names, digest_size=16).digest()
+        return path
+
+    def open(self, row: bytes, value: bytes) -> bytes:
+        assert value[0] == 1
+        return unseal(self.values, value[1:], b"\x01" + row)
+
+    def seal(self, row: bytes, plaintext: bytes) -> bytes:
+        return b"\x01" + seal(self.values, plaintext, b"\x01" + row)
+
+
+def credential(data: bytes) -> Credential:
+    r = Reader(data)
+    assert r.number("B") == 1
+    location = r.number("B")
+    version, created, updated = r.number("Q"), r.number("q"), r.number("q")
+    expires, purge = r.number("q"), r.number("q")
+    user, project, name, label, provider = (r.field().decode() for _ in range(5))
+    pairs = Reader(r.field("I"))
+    attributes = {}
+    while pairs.at < len(pairs.data):
+        key = pairs.field().decode()
+        attributes[key] = pairs.field().decode()
+    size = r.number("I")
+    secret = r.take(size) if location == 0 else None
+    vault_id = r.take(16) if location == 2 else None
+    assert r.at == len(data)
+    return Credential(user, project, name, label, provider, attributes, version, created, updated,
+                      expires, purge, secret, vault_id, size)
+
+
+def encode(c: Credential) -> bytes:
+    def field(text: str) -> bytes:
+        return struct.pack("<H", len(text.encode())) + text.encode()
+
+    assert c.secret is not None
+    pairs = b"".join(field(k) + field(v) for k, v in c.attributes.items())
+    return (b"\x01\x00" + struct.pack("<Qqqqq", c.version, c.created, c.updated, c.expires, c.purge)
+            + b"".join(map(field, (c.user, c.project, c.name, c.label, c.provider)))
+            + struct.pack("<I", len(pairs)) + pairs + struct.pack("<I", len(c.secret)) + c.secret)
+
+
+def read(path: str, kind: int, secret: bytes) -> Tuple[List[Credential], List[Credential], int]:
+    """Current and deleted credentials and the last version of a closed store's file."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        assert db.execute("PRAGMA application_id").fetchone()[0] == 0x5041574C
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+        rows = dict(db.execute("SELECT k, v FROM kv"))
+    finally:
+        db.close()
+    header = rows.pop(b"\x01")
+    assert header[0] == 1 and len(header) == 25
+    slots = [Slot(value) for row, value in rows.items() if row[0] == 2]
+    assert all(slot.store == header[1:17] for slot in slots)
+    master = next(m for m in (slot.unwrap(kind, secret) for slot in slots) if m is not None)
+    keys = Keys(master)
+    sequence = struct.unpack("<Q", keys.open(b"\x10", rows[b"\x10"]))[0] if b"\x10" in rows else 0
+    found: Dict[int, List[Credential]] = {0x20: [], 0x22: []}
+    for row, value in rows.items():
+        if row[0] not in found:
+            continue
+        c = credential(keys.open(row, value))
+        path_ = keys.path(c.user, c.project, c.name)
+        version = struct.pack(">Q", c.version)
+        assert row[1:] == path_ + (version if row[0] == 0x22 else b"")
+        if c.secret is None and c.vault_id is None:
+            secret_row = b"\x21" + path_ + version
+            c.secret = keys.open(secret_row, rows[secret_row])
+            assert len(c.secret) == c.size
+        found[row[0]].append(c)
+    return found[0x20], found[0x22], sequence
+
+
+def write(path: str, raw: bytes, credentials: List[Credential]) -> None:
+    """A store file made from the page, which Pawl must open."""
+    master, store = os.urandom(32), os.urandom(16)
+    keys = Keys(master)
+    rows = {b"\x01": b"\x01" + store + bytes(8), b"\x02\x00": write_slot(store, master, raw)}
+    rows[b"\x10"] = keys.seal(b"\x10", struct.pack("<Q", max(c.version for c in credentials)))
+    for c in credentials:
+        row = b"\x20" + keys.path(c.user, c.project, c.name)
+        rows[row] = keys.seal(row, encode(c))
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA application_id=0x5041574C")
+    db.execute("PRAGMA user_version=1")
+    db.execute("CREATE TABLE kv(k BLOB PRIMARY KEY, v BLOB NOT NULL)")
+    db.executemany("INSERT INTO kv VALUES(?, ?)", rows.items())
+    db.commit()
+    db.close()
