@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def fill(store: pawl.Store) -> None:
     store.put(SCOPE, "large", LARGE)
     store.put(pawl.Scope("żółw"), "empty", b"", expires=2**62)
     store.put(SCOPE, "gone", b"deleted")
-    store.delete(SCOPE, "gone", recovery=10**9)
+    store.delete(SCOPE, "gone", recovery=timedelta(days=36500))
 
 
 @pytest.mark.parametrize("kind", ["raw", "passphrase", "recovery"])
