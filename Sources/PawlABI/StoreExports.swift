@@ -171,7 +171,7 @@ private func request(_ options: pawl_store_options) throws(Failure) -> OpenReque
     }
 
     let place: OpenRequest.Place
-    let hasPath = options.path != nil || options.path_size != 0
+    let hasPath = try !input(options.path, options.path_size).isEmpty
     if has(flags, PAWL_STORE_MEMORY) {
         guard !hasPath, options.storage == nil else { throw .misuse(.flags) }
         place = .memory

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Include/pawl.h for ctypes: its numbers, its structs and one table of its functions."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_char_p,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+# ---------------------------------------------------------------- numbers
+# Status codes, kinds and outcomes are the enums of `_values`; these are the rest.
+
+PAWL_ABI_VERSION = 1
+PAWL_NEVER = 2**63 - 1
+
+PAWL_TRANSACTION_READ = 1
+PAWL_TRANSACTION_WRITE = 2
+
+PAWL_VAULT_ID_SIZE = 16
+PAWL_VAULT_ABSENT = 3
+
+PAWL_HASHING_MEMORY_MIN = 64 << 20
+PAWL_HASHING_MEMORY_DEFAULT = 256 << 20
+PAWL_HASHING_MEMORY_MAX = 1 << 30
+PAWL_HASHING_PASSES_MIN = 3
+PAWL_HASHING_PASSES_DEFAULT = 3
+PAWL_HASHING_PASSES_MAX = 10
+
+PAWL_STORE_CREATE = 1
+PAWL_STORE_EXCLUSIVE = 2
+PAWL_STORE_MEMORY = 4
+PAWL_BUSY_TIMEOUT_DEFAULT = 5_000_000_000
+
+PAWL_RECOVERY_STORE = 1
+PAWL_RECOVERY_BACKUP = 2
+PAWL_RECOVERY_SIZE_MAX = 128
+
+PAWL_PUT_CREATE_ONLY = 1
+PAWL_PUT_IF_VERSION = 2
+PAWL_PUT_SET_EXPIRY = 4
+PAWL_PUT_CLEAR_EXPIRY = 8
+PAWL_PUT_SET_LABEL = 16
+PAWL_PUT_SET_PROVIDER = 32
+PAWL_PUT_SET_ATTRIBUTES = 64
+
+PAWL_SECRET_SIZE_MAX = 16 << 20
+
+PAWL_CREDENTIAL_DELETED = 1
+PAWL_CREDENTIAL_IN_VAULT = 2
+PAWL_DELETE_ALL_PROJECTS = 1
+PAWL_RECONCILE_DRY_RUN = 1
+
+# ---------------------------------------------------------------- callbacks
+# Pointers arrive as addresses (int, or None for NULL).
+
+NOW = CFUNCTYPE(c_int64, c_void_p)
+
+VISIT = CFUNCTYPE(c_int32, c_void_p, c_char_p, c_size_t, c_char_p, c_size_t)
+BEGIN = CFUNCTYPE(c_int32, c_void_p, c_uint32, POINTER(c_void_p))
+GET = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_size_t, VISIT, c_void_p)
+PUT = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t)
+REMOVE = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_size_t)
+SCAN = CFUNCTYPE(
+    c_int32, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_size_t, VISIT, c_void_p
+)
+COMMIT = CFUNCTYPE(c_int32, c_void_p, c_void_p)
+ROLLBACK = CFUNCTYPE(None, c_void_p, c_void_p)
+
+VAULT_SET = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_size_t)
+VAULT_GET = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_size_t, POINTER(c_size_t))
+VAULT_REMOVE = CFUNCTYPE(c_int32, c_void_p, c_void_p)
+VAULT_NEXT = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p)
+
+# ---------------------------------------------------------------- structs
+# Text that only goes in is c_char_p: assigning bytes keeps them alive with the struct. What comes
+# out is c_void_p, because it does not end with NUL.
+
+
+class Sized(Structure):
+    """A struct of the header; fills in `struct_size`."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(struct_size=ctypes.sizeof(self), **fields)
+
+
+class Clock(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("context", c_void_p),
+        ("now_ns", NOW),
+    ]
+
+
+class Storage(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("context", c_void_p),
+        ("begin", BEGIN),
+        ("get", GET),
+        ("put", PUT),
+        ("remove", REMOVE),
+        ("scan", SCAN),
+        ("commit", COMMIT),
+        ("rollback", ROLLBACK),
+    ]
+
+
+class Vault(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("context", c_void_p),
+        ("set", VAULT_SET),
+        ("get", VAULT_GET),
+        ("remove", VAULT_REMOVE),
+        ("next", VAULT_NEXT),
+        ("lease_ns", c_int64),
+    ]
+
+
+class Key(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_uint32),
+        ("secret", c_void_p),
+        ("secret_size", c_size_t),
+        ("memory_size", c_uint64),
+        ("passes", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class StoreOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("path", c_char_p),
+        ("path_size", c_size_t),
+        ("key", POINTER(Key)),
+        ("busy_timeout_ns", c_int64),
+        ("clock", POINTER(Clock)),
+        ("storage", POINTER(Storage)),
+        ("vault", POINTER(Vault)),
+    ]
+
+
+class Damage(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("status", c_int32),
+        ("key", c_void_p),
+        ("key_size", c_size_t),
+    ]
+
+
+class Stats(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("memory_locked", c_uint32),
+        ("transactions", c_uint64),
+        ("commits", c_uint64),
+        ("reads", c_uint64),
+        ("scanned", c_uint64),
+        ("writes", c_uint64),
+        ("vault_calls", c_uint64),
+    ]
+
+
+class Slot(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("number", c_uint32),
+        ("kind", c_uint32),
+        ("passes", c_uint32),
+        ("memory_size", c_uint64),
+        ("created_ns", c_int64),
+    ]
+
+
+class Scope(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("user", c_char_p),
+        ("user_size", c_size_t),
+        ("project", c_char_p),
+        ("project_size", c_size_t),
+    ]
+
+
+class Attribute(Structure):
+    _fields_ = [
+        ("key", c_void_p),
+        ("key_size", c_size_t),
+        ("value", c_void_p),
+        ("value_size", c_size_t),
+    ]
+
+
+class PutOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("if_version", c_uint64),
+        ("expires_ns", c_int64),
+        ("label", c_char_p),
+        ("label_size", c_size_t),
+        ("provider", c_char_p),
+        ("provider_size", c_size_t),
+        ("attributes", POINTER(Attribute)),
+        ("attribute_count", c_size_t),
+    ]
+
+
+class Credential(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("version", c_uint64),
+        ("created_ns", c_int64),
+        ("updated_ns", c_int64),
+        ("expires_ns", c_int64),
+        ("purge_ns", c_int64),
+        ("name", c_void_p),
+        ("name_size", c_size_t),
+        ("label", c_void_p),
+        ("label_size", c_size_t),
+        ("provider", c_void_p),
+        ("provider_size", c_size_t),
+        ("secret", c_void_p),
+        ("secret_size", c_size_t),
+        ("attribute_count", c_size_t),
+    ]
+
+
+class Orphan(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_uint32),
+        ("outcome", c_uint32),
+        ("attempts", c_uint32),
+        ("vault_id", c_uint8 * PAWL_VAULT_ID_SIZE),
+        ("version", c_uint64),
+        ("recorded_ns", c_int64),
+        ("lease_ns", c_int64),
+        ("sighted_ns", c_int64),
+        ("cause_set", c_int32),
+        ("cause_remove", c_int32),
+        ("user", c_void_p),
+        ("user_size", c_size_t),
+        ("project", c_void_p),
+        ("project_size", c_size_t),
+        ("name", c_void_p),
+        ("name_size", c_size_t),
+    ]
+
+
+class ReconcileOptions(Sized):
+    _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("grace_ns", c_int64)]
+
+
+# The header's name of each struct above.
+STRUCTS: Dict[str, type[Structure]] = {
+    "pawl_clock": Clock,
+    "pawl_storage": Storage,
+    "pawl_vault": Vault,
+    "pawl_key": Key,
+    "pawl_store_options": StoreOptions,
+    "pawl_damage": Damage,
+    "pawl_stats": Stats,
+    "pawl_slot": Slot,
+    "pawl_scope": Scope,
+    "pawl_attribute": Attribute,
+    "pawl_put_options": PutOptions,
+    "pawl_credential": Credential,
+    "pawl_orphan": Orphan,
+    "pawl_reconcile_options": ReconcileOptions,
+}
+
+# ---------------------------------------------------------------- functions
+
+_HANDLE = c_void_p
+_OUT = POINTER(c_void_p)
+_SCOPE = POINTER(Scope)
+_TEXT = (c_char_p, c_size_t)
+_NAME = (_HANDLE, _SCOPE, *_TEXT)
+
+# (name, result, arguments): the only place that knows how a function is called.
+FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
+    ("pawl_abi_version", c_uint32, ()),
+    ("pawl_status_name", c_char_p, (c_int32,)),
+    ("pawl_status_text", c_char_p, (c_int32,)),
+    ("pawl_view_count", c_size_t, (c_void_p,)),
+    ("pawl_view_close", None, (c_void_p,)),
+    ("pawl_store_open", c_int32, (POINTER(StoreOptions), _OUT)),
+    ("pawl_store_close", None, (_HANDLE,)),
+    ("pawl_store_copy", c_int32, (_HANDLE, *_TEXT)),
+    ("pawl_store_verify", c_int32, (_HANDLE, _OUT)),
+    ("pawl_view_damage", c_int32, (c_void_p, c_size_t, POINTER(Damage))),
+    ("pawl_store_stats", c_int32, (_HANDLE, POINTER(Stats))),
+    ("pawl_slot_list", c_int32, (_HANDLE, _OUT)),
+    ("pawl_view_slot", c_int32, (c_void_p, c_size_t, POINTER(Slot))),
+    ("pawl_slot_add", c_int32, (_HANDLE, POINTER(Key), POINTER(c_uint32))),
+    ("pawl_slot_change", c_int32, (_HANDLE, c_uint32, POINTER(Key))),
+    ("pawl_slot_remove", c_int32, (_HANDLE, c_uint32)),
+    ("pawl_recovery_key_generate", c_int32, (c_uint32, c_void_p, c_size_t, POINTER(c_size_t))),
+    ("pawl_batch_begin", c_int32, (_HANDLE, _OUT)),
+    ("pawl_batch_commit", c_int32, (_HANDLE,)),
+    ("pawl_batch_rollback", None, (_HANDLE,)),
+    (
+        "pawl_credential_put",
+        c_int32,
+        (*_NAME, c_void_p, c_size_t, POINTER(PutOptions), POINTER(c_uint64)),
+    ),
+    ("pawl_credential_get", c_int32, (*_NAME, _OUT)),
+    ("pawl_credential_metadata", c_int32, (*_NAME, _OUT)),
+    ("pawl_credential_has", c_int32, (*_NAME, POINTER(c_int32))),
+    ("pawl_credential_list", c_int32, (*_NAME, c_size_t, _OUT)),
+    ("pawl_credential_deleted", c_int32, (*_NAME, _OUT)),
+    ("pawl_view_credential", c_int32, (c_void_p, c_size_t, POINTER(Credential))),
+    ("pawl_view_attribute", c_int32, (c_void_p, c_size_t, c_size_t, POINTER(Attribute))),
+    ("pawl_credential_delete", c_int32, (*_NAME, c_int64)),
+    ("pawl_credential_restore", c_int32, (*_NAME, c_uint64)),
+    ("pawl_credential_delete_all", c_int32, (_HANDLE, _SCOPE, c_uint32, POINTER(c_uint64))),
+    ("pawl_credential_orphans", c_int32, (_HANDLE, c_char_p, c_size_t, _OUT)),
+    ("pawl_view_orphan", c_int32, (c_void_p, c_size_t, POINTER(Orphan))),
+    ("pawl_credential_reconcile", c_int32, (_HANDLE, POINTER(ReconcileOptions), _OUT)),
+]
+
+# ---------------------------------------------------------------- the library
+
+
+def _name() -> str:
+    return "libpawl.0.dylib" if sys.platform == "darwin" else "libpawl.so.0"
+
+
+def _find() -> str:
+    """PAWL_LIBRARY, else beside this package, else the source tree's build, else the loader's."""
+    chosen = os.environ.get("PAWL_LIBRARY")
+    if chosen:
+        return chosen
+    package = Path(__file__).resolve().parent
+    if (package / _name()).exists():
+        return str(package / _name())
+    for root in list(package.parents)[2:4]:  # <repo>/Bindings/Python[/src]/pawl
+        built = root / "build" / _name()
+        if (root / "Include" / "pawl.h").exists() and built.exists():
+            return str(built)
+    return _name()
+
+
+def _load(path: str) -> ctypes.CDLL:
+    remedy = "Build it with `make`, install it, or name it in PAWL_LIBRARY."
+    try:
+        loaded = ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError(f"Pawl's library cannot be loaded ({error}). {remedy}") from error
+    try:
+        for name, result, arguments in FUNCTIONS:
+            function = getattr(loaded, name)
+            function.restype = result
+            function.argtypes = list(arguments)
+    except AttributeError as error:
+        raise ImportError(f"{path} is not the libpawl that this package needs. {remedy}") from error
+    if loaded.pawl_abi_version() < PAWL_ABI_VERSION:
+        raise ImportError(
+            f"{path} has ABI {loaded.pawl_abi_version()}, this package needs {PAWL_ABI_VERSION}: "
+            "install a newer libpawl."
+        )
+    return loaded
+
+
+library_path = _find()
+library = _load(library_path)
+
+# ---------------------------------------------------------------- memory
+
+
+class _PyBuffer(Structure):
+    """Py_buffer of CPython, the same since 3.3."""
+
+    _fields_ = [
+        ("buf", c_void_p),
+        ("obj", ctypes.py_object),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", c_char_p),
+        ("shape", c_void_p),
+        ("strides", c_void_p),
+        ("suboffsets", c_void_p),
+        ("internal", c_void_p),
+    ]
+
+
+_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
+_get_buffer.argtypes = [ctypes.py_object, POINTER(_PyBuffer), ctypes.c_int]
+_get_buffer.restype = ctypes.c_int
+_release_buffer = ctypes.pythonapi.PyBuffer_Release
+_release_buffer.argtypes = [POINTER(_PyBuffer)]
+_release_buffer.restype = None
+
+
+class Borrowed:
+    """The bytes of any contiguous buffer, where they are: `with Borrowed(data) as (address, size)`.
+
+    Copying them would leave a secret in memory that nobody wipes.
+    """
+
+    def __init__(self, data: object) -> None:
+        self._data = data
+        self._view = _PyBuffer()
+
+    def __enter__(self) -> Tuple[Optional[int], int]:
+        _get_buffer(self._data, ctypes.byref(self._view), 0)
+        return self._view.buf, self._view.len
+
+    def __exit__(self, *_: object) -> None:
+        _release_buffer(ctypes.byref(self._view))
+
+
+def copied(address: Optional[int], size: int) -> bytes:
+    """The bytes at an address; none for NULL."""
+    return ctypes.string_at(address, size) if address and size else b""
+
+
+def text(address: Optional[int], size: int) -> str:
+    """The UTF-8 at an address."""
+    return copied(address, size).decode()
+
+
+def utf8(value: str) -> bytes:
+    """The bytes of a string. What is not text (a lone surrogate) is left for Pawl to refuse."""
+    return value.encode("utf-8", "surrogatepass")

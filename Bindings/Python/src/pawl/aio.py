@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store for asyncio.
+
+    async with AsyncStore.open("app.pawl", key=key, create=True) as store:
+        await store.put(scope, "API_KEY", b"...")
+        await store.batch(lambda batch: batch.delete_all(scope))
+
+Every store has one worker thread, on which all of its calls run one after another, callbacks
+included: a durable commit or a passphrase takes milliseconds to seconds, which the loop must not
+wait for. A call that is cancelled still runs to its end; only its result is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
+from types import TracebackType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Optional,
+    Type,
+    TypeVar,
+)
+
+from .errors import ClosedError, Status
+from .store import Batch, Store
+from .values import Metadata, Scope
+
+if TYPE_CHECKING:
+    from typing_extensions import Concatenate, ParamSpec
+
+    P = ParamSpec("P")
+
+R = TypeVar("R")
+
+
+def _awaited(
+    method: Callable[Concatenate[Store, P], R],
+) -> Callable[Concatenate[AsyncStore, P], Coroutine[Any, Any, R]]:
+    """The same method, run on the store's worker."""
+
+    @wraps(method)
+    async def call(self: AsyncStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._run(partial(method, self._store, *args, **kwargs))
+
+    return call
+
+
+def _opened(function: Callable[P, Store]) -> Callable[P, Opening]:
+    """The same function, run on a new worker."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Opening:
+        return Opening(partial(function, *args, **kwargs))
+
+    return call
+
+
+class Opening:
+    """A store being opened: `await` it, or use it in `async with`, which closes the store."""
+
+    def __init__(self, function: Callable[[], Store]) -> None:
+        self._function = function
+
+    async def _open(self) -> AsyncStore:
+        worker = ThreadPoolExecutor(1, thread_name_prefix="pawl")
+        try:
+            store = await asyncio.get_running_loop().run_in_executor(worker, self._function)
+        except BaseException:
+            worker.shutdown(wait=False)
+            raise
+        return AsyncStore(store, worker)
+
+    def __await__(self) -> Generator[Any, None, AsyncStore]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> AsyncStore:
+        self._store = await self
+        return self._store
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        await self._store.close()
+
+
+class AsyncStore:
+    """A `Store` whose methods are coroutines: same names, arguments, results and errors."""
+
+    def __init__(self, store: Store, worker: ThreadPoolExecutor) -> None:
+        """Use `AsyncStore.open` or `AsyncStore.memory`."""
+        self._store = store
+        self._worker = worker
+        self._process = os.getpid()
+
+    open = staticmethod(_opened(Store.open))
+    memory = staticmethod(_opened(Store.memory))
+
+    put = _awaited(Store.put)
+    get = _awaited(Store.get)
+    metadata = _awaited(Store.metadata)
+    has = _awaited(Store.has)
+    delete = _awaited(Store.delete)
+    restore = _awaited(Store.restore)
+    deleted = _awaited(Store.deleted)
+    list = _awaited(Store.list)
+    delete_all = _awaited(Store.delete_all)
+    orphans = _awaited(Store.orphans)
+    reconcile = _awaited(Store.reconcile)
+    verify = _awaited(Store.verify)
+    stats = _awaited(Store.stats)
+    copy = _awaited(Store.copy)
+    slots = _awaited(Store.slots)
+    add_slot = _awaited(Store.add_slot)
+    change_slot = _awaited(Store.change_slot)
+    remove_slot = _awaited(Store.remove_slot)
+
+    async def iterate(self, scope: Scope, page: int = 1000) -> AsyncIterator[Metadata]:
+        """All of a scope, read `page` at a time; each page is a snapshot of its own."""
+        after = ""
+        while True:
+            found = await self.list(scope, after, page)
+            for row in found:
+                yield row
+            if len(found) < page:
+                return
+            after = found[-1].name
+
+    async def batch(self, function: Callable[[Batch], R]) -> R:
+        """Runs an ordinary function inside a batch on the worker and returns its result.
+
+        Commits when it returns, rolls back when it raises. It must not wait for the loop.
+        """
+
+        def run() -> R:
+            with self._store.batch() as batch:
+                return function(batch)
+
+        return await self._run(run)
+
+    async def close(self) -> None:
+        """Closes the store after the calls made before. Closing twice is fine."""
+        try:
+            await asyncio.shield(self._run(self._store.close))
+        except ClosedError:
+            pass
+        self._worker.shutdown(wait=False)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._store.closed
+
+    async def __aenter__(self) -> AsyncStore:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        await self.close()
+
+    async def _run(self, function: Callable[[], R]) -> R:
+        if os.getpid() != self._process:
+            return function()  # fork() left the worker behind; the store answers ClosedError
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._worker, function)
+        except RuntimeError:
+            raise ClosedError(Status.CLOSED) from None  # the worker was shut down
+        return await future

@@ -1,0 +1,540 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store, batches on it, and the credentials in both."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from contextlib import contextmanager
+from ctypes import byref, c_int32, c_uint32, c_uint64, c_void_p
+from types import TracebackType
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
+
+from . import _abi
+from ._abi import copied, library, text, utf8
+from ._handle import Handle, rows
+from .errors import MisuseError, Status
+from .hosts import Clock, Host, ListedVault, Storage, Vault
+from .values import (
+    KEEP,
+    Buffer,
+    Credential,
+    Damage,
+    Duration,
+    Keep,
+    Key,
+    KeyKind,
+    Metadata,
+    Moment,
+    Orphan,
+    OrphanKind,
+    OrphanOutcome,
+    Scope,
+    Slot,
+    Stats,
+    bounded,
+    check,
+    duration_ns,
+    ever,
+    key_struct,
+    moment_ns,
+)
+
+Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+S = TypeVar("S", bound="Store")
+T = TypeVar("T")
+
+
+class Credentials:
+    """What a store and a batch have in common.
+
+    Every method may raise `StoreError`, `BusyError`, `ClosedError`, `CorruptError`, `VersionError`
+    and, for an argument that breaks a rule, `MisuseError`; the others are named. Names have 1-256
+    bytes of UTF-8 without NUL, secrets 0 bytes to 16 MiB.
+    """
+
+    _handle: Handle
+
+    # ------------------------------------------------------------ one credential
+
+    def put(
+        self,
+        scope: Scope,
+        name: str,
+        secret: Buffer,
+        *,
+        create_only: bool = False,
+        if_version: Optional[int] = None,
+        expires: Union[Moment, Keep, None] = KEEP,
+        label: Union[str, Keep, None] = KEEP,
+        provider: Union[str, Keep, None] = KEEP,
+        attributes: Union[Mapping[str, str], Keep, None] = KEEP,
+    ) -> int:
+        """Creates or replaces a secret and returns its version; durable when it returns.
+
+        The version is greater than every version that this store gave before, of any name. What is
+        KEEP stays as it is; None clears it. `expires` is an aware datetime or nanoseconds since
+        1970; `label` and `provider` have up to 256 bytes; there are up to 64 `attributes`, keys of
+        1-128 and values of up to 512 bytes.
+
+        With `create_only`: ExistsError if there is one. With `if_version`: StateError
+        (`STATE_CONFLICT`) unless that is the current version, NotFoundError if there is none.
+        StateError (`STATE_WITHDRAWN`): a `delete_all` overtook this put. TimeError: `expires` is
+        not in the future. LimitError: the secret or the attributes are too many.
+        """
+        options = _abi.PutOptions()
+        flags = _abi.PAWL_PUT_CREATE_ONLY if create_only else 0
+        if if_version is not None:
+            flags |= _abi.PAWL_PUT_IF_VERSION
+            options.if_version = bounded(if_version, 64, Status.MISUSE_SIZE)
+        if expires is None:
+            flags |= _abi.PAWL_PUT_CLEAR_EXPIRY
+        elif not isinstance(expires, Keep):
+            flags |= _abi.PAWL_PUT_SET_EXPIRY
+            options.expires_ns = moment_ns(expires)
+        if not isinstance(label, Keep):
+            flags |= _abi.PAWL_PUT_SET_LABEL
+            options.label, options.label_size = _text(label or "")
+        if not isinstance(provider, Keep):
+            flags |= _abi.PAWL_PUT_SET_PROVIDER
+            options.provider, options.provider_size = _text(provider or "")
+        if not isinstance(attributes, Keep):
+            flags |= _abi.PAWL_PUT_SET_ATTRIBUTES
+            pairs = [(utf8(key), utf8(value)) for key, value in (attributes or {}).items()]
+            options.attributes = (_abi.Attribute * len(pairs))(*map(_attribute, pairs))
+            options.attribute_count = len(pairs)
+        options.flags = flags
+        version = c_uint64()
+        with _abi.Borrowed(secret) as (address, size):
+            self._handle.call(
+                library.pawl_credential_put,
+                _scope(scope),
+                *_text(name),
+                address,
+                size,
+                options,
+                byref(version),
+            )
+        return version.value
+
+    def get(self, scope: Scope, name: str) -> Credential:
+        """Secret and metadata of the same version.
+
+        NotFoundError. StateError (`STATE_NO_VAULT`). CorruptError (`CORRUPT_KEY_LOST`): the record
+        is there and its secret is gone.
+        """
+        return self._one(_credential, library.pawl_credential_get, scope, name)
+
+    def metadata(self, scope: Scope, name: str) -> Metadata:
+        """The same without the secret; a vault is not asked. NotFoundError."""
+        return self._one(_metadata, library.pawl_credential_metadata, scope, name)
+
+    def has(self, scope: Scope, name: str) -> bool:
+        """Whether there is one that has not expired."""
+        has = c_int32()
+        self._handle.call(library.pawl_credential_has, _scope(scope), *_text(name), byref(has))
+        return bool(has.value)
+
+    def delete(self, scope: Scope, name: str, *, recovery: Duration = 0) -> None:
+        """Deletes a credential; it can be restored for `recovery` (seconds or timedelta).
+
+        NotFoundError.
+        """
+        self._handle.call(
+            library.pawl_credential_delete, _scope(scope), *_text(name), duration_ns(recovery)
+        )
+
+    def restore(self, scope: Scope, name: str, version: Optional[int] = None) -> None:
+        """Brings a deleted version back, by default the newest.
+
+        ExistsError: there is a current one. NotFoundError: none to restore, or its time is over.
+        """
+        self._handle.call(
+            library.pawl_credential_restore,
+            _scope(scope),
+            *_text(name),
+            bounded(version or 0, 64, Status.MISUSE_SIZE),
+        )
+
+    def deleted(self, scope: Scope, name: str) -> List[Metadata]:
+        """The deleted versions of a name that can be restored, oldest first."""
+        return rows(
+            self._handle, _metadata, library.pawl_credential_deleted, _scope(scope), *_text(name)
+        )
+
+    # ------------------------------------------------------------ a scope
+
+    def list(self, scope: Scope, after: str = "", limit: int = 1000) -> List[Metadata]:
+        """One page: at most `limit` (1-10000) of a scope, after the one named `after`.
+
+        The order is stable and means nothing. Fewer than `limit` are the last page.
+        """
+        return rows(
+            self._handle,
+            _metadata,
+            library.pawl_credential_list,
+            _scope(scope),
+            *_text(after),
+            bounded(limit, _SIZE_BITS, Status.MISUSE_SIZE),
+        )
+
+    def iterate(self, scope: Scope, page: int = 1000) -> Iterator[Metadata]:
+        """All of a scope, read `page` at a time; each page is a snapshot of its own."""
+        after = ""
+        while True:
+            found = self.list(scope, after, page)
+            yield from found
+            if len(found) < page:
+                return
+            after = found[-1].name
+
+    def delete_all(self, scope: Scope, *, all_projects: bool = False) -> int:
+        """Deletes all of a scope at once and returns how many current ones there were.
+
+        Deleted versions and puts in flight are included. With `all_projects` every project of the
+        user, and the scope's own project must be empty.
+        """
+        count = c_uint64()
+        flags = _abi.PAWL_DELETE_ALL_PROJECTS if all_projects else 0
+        self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, byref(count))
+        return count.value
+
+    # ------------------------------------------------------------ looking inside
+
+    def orphans(self, after: Optional[bytes] = None, limit: int = 1000) -> List[Orphan]:
+        """Unfinished vault writes: at most `limit` (1-10000), after the one with id `after`."""
+        if after is not None and len(after) != _abi.PAWL_VAULT_ID_SIZE:
+            raise MisuseError(Status.MISUSE_SIZE)
+        return rows(
+            self._handle,
+            _orphan,
+            library.pawl_credential_orphans,
+            after,
+            bounded(limit, _SIZE_BITS, Status.MISUSE_SIZE),
+        )
+
+    def verify(self) -> List[Damage]:
+        """Reads and authenticates every record and returns those that are damaged."""
+        return rows(self._handle, _damage, library.pawl_store_verify)
+
+    def stats(self) -> Stats:
+        """Counters since this was opened."""
+        stats = _abi.Stats()
+        self._handle.call(library.pawl_store_stats, byref(stats))
+        return Stats(
+            memory_locked=bool(stats.memory_locked),
+            transactions=stats.transactions,
+            commits=stats.commits,
+            reads=stats.reads,
+            scanned=stats.scanned,
+            writes=stats.writes,
+            vault_calls=stats.vault_calls,
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether this was closed here. (A forked child's copy answers ClosedError anyway.)"""
+        return self._handle.closed
+
+    def _one(
+        self, convert: Callable[[c_void_p, int], T], function: Any, scope: Scope, name: str
+    ) -> T:
+        return rows(self._handle, convert, function, _scope(scope), *_text(name))[0]
+
+
+class Batch(Credentials):
+    """One write transaction, made by `Store.batch()`; used by one thread at a time.
+
+    Others see what it wrote after the commit, all at once. A call that raises changed nothing, and
+    the batch goes on. Nothing that needs a host's vault works inside: StateError (`STATE_BATCH`).
+    """
+
+    def __init__(self, handle: Handle, store: Store) -> None:
+        self._handle = handle
+        self._store = store  # keeps it open
+
+
+class Store(Credentials):
+    """A sealed database of credentials; usable from any number of threads and processes at once.
+
+    `with` closes it, and so does the end of its life. After fork() the child's copy answers
+    ClosedError to everything: open the file again there.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        """Use `Store.open` or `Store.memory`."""
+        self._handle = handle
+        self._finalizer = weakref.finalize(self, handle.close)
+
+    @classmethod
+    def open(
+        cls: Type[S],
+        path: Optional[Path] = None,
+        *,
+        key: Key,
+        create: bool = False,
+        exclusive: bool = False,
+        busy_timeout: Duration = 5.0,
+        clock: Optional[Clock] = None,
+        vault: Union[Vault, ListedVault, None] = None,
+        vault_lease: Duration = 60,
+        storage: Optional[Storage[Any]] = None,
+    ) -> S:
+        """Opens the store in the file `path`, or with `storage` in that storage engine.
+
+        With `create` it is created if there is none; with `exclusive` too there must be none
+        (ExistsError). `busy_timeout` says how long to wait for other writers (0: not at all).
+        `clock`, `vault` and `storage` replace the system's clock, the store itself as the home of
+        secrets, and SQLite; `vault_lease` is how long one write to the vault may take before
+        `reconcile` may clear it away.
+
+        NotFoundError: no store there. AuthError: wrong key. VersionError: written by a newer Pawl.
+        CorruptError (`CORRUPT_NOT_PAWL`): another program's file. In all these cases the file is
+        untouched. While a store is open, its process must not open and close the file otherwise.
+        """
+        flags = (_abi.PAWL_STORE_CREATE if create else 0) | (
+            _abi.PAWL_STORE_EXCLUSIVE if exclusive else 0
+        )
+        host = Host(clock, vault, storage, vault_lease)
+        encoded = None if path is None else os.fsencode(path)
+        return cls._opened(host, flags, encoded, key, busy_timeout)
+
+    @classmethod
+    def memory(
+        cls: Type[S],
+        *,
+        key: Key,
+        busy_timeout: Duration = 5.0,
+        clock: Optional[Clock] = None,
+        vault: Union[Vault, ListedVault, None] = None,
+        vault_lease: Duration = 60,
+    ) -> S:
+        """A new store in memory, which ends when it is closed."""
+        host = Host(clock, vault, None, vault_lease)
+        return cls._opened(host, _abi.PAWL_STORE_MEMORY, None, key, busy_timeout)
+
+    @classmethod
+    def _opened(
+        cls: Type[S], host: Host, flags: int, path: Optional[bytes], key: Key, busy: Duration
+    ) -> S:
+        pointer = c_void_p()
+        with key_struct(key) as borrowed:
+            options = _abi.StoreOptions(
+                flags=flags,
+                path=path,
+                path_size=len(path or b""),
+                key=ctypes.pointer(borrowed),
+                busy_timeout_ns=duration_ns(busy) or -1,  # C reads 0 as the default
+            )
+            if host.clock is not None:
+                options.clock = ctypes.pointer(host.clock)
+            if host.storage is not None:
+                options.storage = ctypes.pointer(host.storage)
+            if host.vault is not None:
+                options.vault = ctypes.pointer(host.vault)
+            try:
+                host.call(library.pawl_store_open, options, byref(pointer))
+            except BaseException:
+                library.pawl_store_close(pointer)
+                raise
+        return cls(Handle(pointer, library.pawl_store_close, host))
+
+    def close(self) -> None:
+        """Refuses further calls, waits for those in flight, rolls back open batches and wipes.
+
+        Closing twice is fine. Called from a callback, it takes effect when the outer call returns.
+        """
+        self._handle.close()
+        self._finalizer.detach()
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """`with store.batch() as batch:` commits at the end, or rolls back if the block raises.
+
+        Other writers wait meanwhile (this thread's own calls on the store too, until BusyError):
+        keep it short, and use `batch` inside. StoreError (`STORE_LOST`): the transaction was lost
+        and nothing was written.
+        """
+        pointer = c_void_p()
+        try:
+            self._handle.call(library.pawl_batch_begin, byref(pointer))
+        except BaseException:
+            library.pawl_batch_rollback(pointer)
+            raise
+        handle = Handle(pointer, library.pawl_batch_rollback, self._handle.host)
+        try:
+            yield Batch(handle, self)
+            handle.commit(library.pawl_batch_commit)
+        finally:
+            handle.close()  # rolls back, unless it was committed
+
+    def copy(self, path: Path) -> None:
+        """Writes a consistent copy, which opens with the same keys, to a new file.
+
+        ExistsError: there is a file. (Copying an open store's file otherwise loses commits.)
+        """
+        encoded = os.fsencode(path)
+        self._handle.call(library.pawl_store_copy, encoded, len(encoded))
+
+    # ------------------------------------------------------------ slots
+
+    def slots(self) -> List[Slot]:
+        """The keys that open this store, without the keys."""
+        return rows(self._handle, _slot, library.pawl_slot_list)
+
+    def add_slot(self, key: Key) -> int:
+        """Lets another key open the store; returns its slot, 0-15.
+
+        LimitError (`LIMIT_SLOTS`): all 16 are taken. BusyError (`BUSY_CHANGED`): another process
+        changed the slots meanwhile.
+        """
+        number = c_uint32()
+        with key_struct(key) as borrowed:
+            self._handle.call(library.pawl_slot_add, borrowed, byref(number))
+        return number.value
+
+    def change_slot(self, number: int, key: Key) -> None:
+        """Replaces the key of a slot. The old one still opens old copies of the file.
+
+        NotFoundError: no such slot. BusyError (`BUSY_CHANGED`).
+        """
+        with key_struct(key) as borrowed:
+            self._handle.call(
+                library.pawl_slot_change, bounded(number, 32, Status.MISUSE_SIZE), borrowed
+            )
+
+    def remove_slot(self, number: int) -> None:
+        """Removes a slot. Its key still opens old copies of the file.
+
+        NotFoundError: no such slot. StateError (`STATE_LAST_SLOT`). BusyError (`BUSY_CHANGED`).
+        """
+        self._handle.call(library.pawl_slot_remove, bounded(number, 32, Status.MISUSE_SIZE))
+
+    # ------------------------------------------------------------ unfinished vault writes
+
+    def reconcile(self, *, dry_run: bool = False, grace: Duration = 60) -> List[Orphan]:
+        """Settles what a crash or a failing vault left unfinished; says what it found and did.
+
+        What was sighted twice with `grace` between, after its lease, is removed from the vault.
+        With `dry_run` nothing changes. StateError (`STATE_NO_VAULT`).
+        """
+        options = _abi.ReconcileOptions(
+            flags=_abi.PAWL_RECONCILE_DRY_RUN if dry_run else 0,
+            grace_ns=duration_ns(grace) or -1,  # C reads 0 as the default
+        )
+        return rows(self._handle, _orphan, library.pawl_credential_reconcile, options)
+
+
+# ---------------------------------------------------------------- to C
+
+_SIZE_BITS = ctypes.sizeof(ctypes.c_size_t) * 8
+
+
+def _text(value: str) -> Tuple[bytes, int]:
+    encoded = utf8(value)
+    return encoded, len(encoded)
+
+
+def _scope(scope: Scope) -> _abi.Scope:
+    user, user_size = _text(scope.user)
+    project, project_size = _text(scope.project)
+    return _abi.Scope(user=user, user_size=user_size, project=project, project_size=project_size)
+
+
+def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:
+    key, value = (ctypes.cast(ctypes.c_char_p(part), c_void_p) for part in pair)
+    return _abi.Attribute(key, len(pair[0]), value, len(pair[1]))
+
+
+# ---------------------------------------------------------------- from C
+
+
+def _row(struct: Any, function: Any, view: c_void_p, *at: int) -> Any:
+    check(function(view, *at, byref(struct)))
+    return struct
+
+
+def _fields(view: c_void_p, row: int) -> Tuple[_abi.Credential, Dict[str, Any]]:
+    found = _row(_abi.Credential(), library.pawl_view_credential, view, row)
+    attributes = {}
+    for index in range(found.attribute_count):
+        pair = _row(_abi.Attribute(), library.pawl_view_attribute, view, row, index)
+        attributes[text(pair.key, pair.key_size)] = text(pair.value, pair.value_size)
+    return found, {
+        "name": text(found.name, found.name_size),
+        "version": found.version,
+        "created_ns": found.created_ns,
+        "updated_ns": found.updated_ns,
+        "expires_ns": ever(found.expires_ns),
+        "purge_ns": ever(found.purge_ns),
+        "label": text(found.label, found.label_size),
+        "provider": text(found.provider, found.provider_size),
+        "attributes": attributes,
+        "secret_size": found.secret_size,
+        "deleted": bool(found.flags & _abi.PAWL_CREDENTIAL_DELETED),
+        "in_vault": bool(found.flags & _abi.PAWL_CREDENTIAL_IN_VAULT),
+    }
+
+
+def _metadata(view: c_void_p, row: int) -> Metadata:
+    return Metadata(**_fields(view, row)[1])
+
+
+def _credential(view: c_void_p, row: int) -> Credential:
+    found, fields = _fields(view, row)
+    return Credential(**fields, secret=copied(found.secret, found.secret_size))
+
+
+def _damage(view: c_void_p, row: int) -> Damage:
+    found = _row(_abi.Damage(), library.pawl_view_damage, view, row)
+    return Damage(found.status, copied(found.key, found.key_size))
+
+
+def _slot(view: c_void_p, row: int) -> Slot:
+    found = _row(_abi.Slot(), library.pawl_view_slot, view, row)
+    return Slot(
+        found.number, KeyKind(found.kind), found.passes, found.memory_size, found.created_ns
+    )
+
+
+def _orphan(view: c_void_p, row: int) -> Orphan:
+    found = _row(_abi.Orphan(), library.pawl_view_orphan, view, row)
+    return Orphan(
+        kind=OrphanKind(found.kind),
+        outcome=OrphanOutcome(found.outcome),
+        attempts=found.attempts,
+        vault_id=bytes(found.vault_id),
+        version=found.version,
+        recorded_ns=found.recorded_ns,
+        lease_ns=found.lease_ns,
+        sighted_ns=ever(found.sighted_ns),
+        cause_set=found.cause_set,
+        cause_remove=found.cause_remove,
+        user=text(found.user, found.user_size),
+        project=text(found.project, found.project_size),
+        name=text(found.name, found.name_size),
+    )

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into a store and what comes out of it: keys, scopes, and frozen results.
+
+Times ending in `_ns` are exact: integer nanoseconds since 1970-01-01 UTC, `None` for "no such
+time". The properties beside them are aware datetimes in UTC, cut to microseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import secrets
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from mmap import mmap
+from typing import Final, Iterator, Mapping, Optional, SupportsIndex, Union
+
+from . import _abi
+from .errors import Code, MisuseError, PawlError, Status, error_of
+
+Buffer = Union[bytes, bytearray, memoryview, mmap]
+"""Any contiguous buffer. It is read where it is, and only during the call."""
+
+Duration = Union[timedelta, int, float]
+"""A timedelta, or a number of seconds."""
+
+Moment = Union[datetime, int]
+"""An aware datetime, or integer nanoseconds since 1970-01-01 UTC."""
+
+
+class Keep(Enum):
+    """The type of `KEEP`."""
+
+    KEEP = "keep"
+
+    def __repr__(self) -> str:
+        return "KEEP"
+
+
+KEEP: Final = Keep.KEEP
+"""Leave what is there as it is."""
+
+# ---------------------------------------------------------------- time and numbers
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def bounded(value: SupportsIndex, bits: int, reason: Status, signed: bool = False) -> int:
+    """An integer that C can take; ctypes would silently drop the upper bits."""
+    number = operator.index(value)
+    low, high = (-(1 << bits - 1), 1 << bits - 1) if signed else (0, 1 << bits)
+    if not low <= number < high:
+        raise MisuseError(reason)
+    return number
+
+
+def moment_ns(moment: Moment) -> int:
+    """Nanoseconds since 1970 of an aware datetime; an int is that already."""
+    if not isinstance(moment, datetime):
+        return bounded(moment, 64, Status.MISUSE_SIZE, signed=True)
+    if moment.utcoffset() is None:
+        raise ValueError(
+            "this datetime has no time zone: use for instance datetime.now(timezone.utc)"
+        )
+    return bounded((moment - _EPOCH) // _MICROSECOND * 1000, 64, Status.MISUSE_SIZE, signed=True)
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def moment_of(nanoseconds: Optional[int]) -> Optional[datetime]:
+    """The datetime in UTC, cut to microseconds."""
+    return None if nanoseconds is None else _moment(nanoseconds)
+
+
+def duration_ns(duration: Duration) -> int:
+    """Nanoseconds of a timedelta or of a number of seconds."""
+    if isinstance(duration, timedelta):
+        number: float = duration // _MICROSECOND * 1000
+    elif isinstance(duration, float):
+        number = duration * 1e9
+    else:
+        number = operator.index(duration) * 1_000_000_000
+    if not 0 <= number < 1 << 63:  # not a number is neither
+        raise MisuseError(Status.MISUSE_TIME)
+    return round(number)
+
+
+def ever(nanoseconds: int) -> Optional[int]:
+    """None instead of PAWL_NEVER."""
+    return None if nanoseconds == _abi.PAWL_NEVER else nanoseconds
+
+
+# ---------------------------------------------------------------- keys
+
+
+class KeyKind(Code):
+    """What a slot is opened with."""
+
+    RAW = 1
+    PASSPHRASE = 2
+    RECOVERY = 3
+
+
+@dataclass(frozen=True, eq=False)
+class RawKey:
+    """32 bytes that are hard to guess. A `bytearray` can be wiped after use; `bytes` cannot."""
+
+    secret: Buffer = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> RawKey:
+        """Draws a key from the operating system's random numbers."""
+        return cls(secrets.token_bytes(32))
+
+
+@dataclass(frozen=True, eq=False)
+class Passphrase:
+    """1-1024 bytes (a `str` counts as its UTF-8, not normalised), hashed with Argon2id.
+
+    `memory` in bytes (64 MiB to 1 GiB, default 256 MiB) and `passes` (3 to 10, default 3) count
+    when a slot is written. Opening takes what the slot says.
+    """
+
+    secret: Union[str, Buffer] = field(repr=False)
+    memory: Optional[int] = None
+    passes: Optional[int] = None
+
+
+@dataclass(frozen=True, eq=False)
+class RecoveryKey:
+    """A key to write down. Case, spaces and hyphens do not matter when it is typed back."""
+
+    text: str = field(repr=False)
+
+    @classmethod
+    def generate(cls, *, backup: bool = False) -> RecoveryKey:
+        """Draws a recovery key: for a store, or with `backup` for a backup."""
+        kind = _abi.PAWL_RECOVERY_BACKUP if backup else _abi.PAWL_RECOVERY_STORE
+        out = ctypes.create_string_buffer(_abi.PAWL_RECOVERY_SIZE_MAX)
+        size = ctypes.c_size_t()
+        try:
+            check(_abi.library.pawl_recovery_key_generate(kind, out, len(out), ctypes.byref(size)))
+            return cls(out.raw[: size.value].decode())
+        finally:
+            ctypes.memset(out, 0, len(out))
+
+
+Key = Union[RawKey, Passphrase, RecoveryKey]
+
+
+def check(status: int) -> None:
+    """Raises what a status stands for."""
+    if status:
+        raise error_of(status)
+
+
+@contextmanager
+def key_struct(key: Key) -> Iterator[_abi.Key]:
+    """A key as C takes it, for the length of one call."""
+    memory = passes = 0
+    if isinstance(key, Passphrase):
+        kind = KeyKind.PASSPHRASE
+        secret: object = _abi.utf8(key.secret) if isinstance(key.secret, str) else key.secret
+        memory = bounded(key.memory or 0, 64, Status.MISUSE_HASHING)
+        passes = bounded(key.passes or 0, 32, Status.MISUSE_HASHING)
+    elif isinstance(key, RecoveryKey):
+        kind, secret = KeyKind.RECOVERY, _abi.utf8(key.text)
+    elif isinstance(key, RawKey):
+        kind, secret = KeyKind.RAW, key.secret
+    else:
+        raise TypeError("key must be a pawl.RawKey, pawl.Passphrase or pawl.RecoveryKey")
+    with _abi.Borrowed(secret) as (address, size):
+        yield _abi.Key(
+            kind=kind, secret=address, secret_size=size, memory_size=memory, passes=passes
+        )
+
+
+# ---------------------------------------------------------------- credentials
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose credentials: user 1-256 bytes, project 0-256 bytes of UTF-8. No scope sees another."""
+
+    user: str
+    project: str = ""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One version of a credential, without its secret."""
+
+    name: str
+    version: int
+    created_ns: int
+    """When its first version was put."""
+    updated_ns: int
+    """When this version was put."""
+    expires_ns: Optional[int]
+    """None: it does not expire."""
+    purge_ns: Optional[int]
+    """Until when it can be restored; None: it is not deleted."""
+    label: str
+    provider: str
+    attributes: Mapping[str, str] = field(hash=False)
+    secret_size: int
+    deleted: bool
+    in_vault: bool
+
+    @property
+    def created(self) -> datetime:
+        """`created_ns` as a datetime in UTC."""
+        return _moment(self.created_ns)
+
+    @property
+    def updated(self) -> datetime:
+        """`updated_ns` as a datetime in UTC."""
+        return _moment(self.updated_ns)
+
+    @property
+    def expires(self) -> Optional[datetime]:
+        """`expires_ns` as a datetime in UTC."""
+        return moment_of(self.expires_ns)
+
+    @property
+    def purge(self) -> Optional[datetime]:
+        """`purge_ns` as a datetime in UTC."""
+        return moment_of(self.purge_ns)
+
+
+@dataclass(frozen=True)
+class Credential(Metadata):
+    """One version of a credential. `secret` is a copy in a `bytes`, which Python cannot wipe."""
+
+    secret: bytes = field(repr=False)
+
+
+# ---------------------------------------------------------------- the store itself
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One of at most 16 keys that open the store."""
+
+    number: int
+    """0-15."""
+    kind: KeyKind
+    passes: int
+    """Of Argon2id; 0 unless a passphrase."""
+    memory: int
+    """Of Argon2id, in bytes; 0 unless a passphrase."""
+    created_ns: int
+
+    @property
+    def created(self) -> datetime:
+        """`created_ns` as a datetime in UTC."""
+        return _moment(self.created_ns)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counters since the store was opened; a batch reports its own."""
+
+    memory_locked: bool
+    """Whether key memory is locked against swapping."""
+    transactions: int
+    commits: int
+    reads: int
+    scanned: int
+    writes: int
+    vault_calls: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A record that cannot be read."""
+
+    status: int
+    key: bytes
+    """The record's key in the storage engine."""
+
+    @property
+    def error(self) -> PawlError:
+        """What reading the record raises."""
+        return error_of(self.status)
+
+
+class OrphanKind(Code):
+    """What an unfinished vault write left."""
+
+    INTENT = 1
+    RECORDED = 2
+    UNATTRIBUTED = 3
+
+
+class OrphanOutcome(Code):
+    """What `reconcile` did about it."""
+
+    NONE = 0
+    WAITING = 1
+    WOULD_REMOVE = 2
+    REMOVED = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A value in the vault that no credential points to, or does not point to yet."""
+
+    kind: OrphanKind
+    outcome: OrphanOutcome
+    attempts: int
+    """To remove it."""
+    vault_id: bytes
+    """16 bytes."""
+    version: int
+    recorded_ns: int
+    lease_ns: int
+    """When its writer's lease ends."""
+    sighted_ns: Optional[int]
+    """When `reconcile` first met it."""
+    cause_set: int
+    """What the vault's `set` answered; 0: nothing wrong."""
+    cause_remove: int
+    """What the vault's `remove` answered last."""
+    user: str
+    project: str
+    name: str
