@@ -105,12 +105,70 @@ import Testing
             case .failure(let error): throw error
             }
             #expect(try reopened.verify().isEmpty)
+            try expectNoStraySecrets(reopened, in: data)
             // The store goes on.
             try reopened.put("small", "later")
             #expect(try reopened.secret("small") == "later")
             if mode == .afterCommit, operation > plan.count { break }
         }
         #expect(operation > 3)
+    }
+
+    /// A secret with a record of its own is there exactly while something refers to it.
+    private func expectNoStraySecrets(_ store: Store, in data: MemoryStorage) throws {
+        var referred = 0
+        try store.scoped { scope in
+            var rows = try store.credentials(scope, after: .empty, limit: 10_000)
+            for name in ["gone", "large", "small"] {
+                rows += try withText(name) { try store.deletedCredentials(scope, $0) }
+            }
+            for row in rows {
+                if case .separate = row.record.secret { referred += 1 }
+            }
+        }
+        var stored = 0
+        let port = try data.sibling()
+        try port.begin(.read)
+        let first = RowKey(.secret)
+        try first.withBytes { from in
+            try first.end.withBytes { to in
+                try port.scan(from: from, to: to, limit: Int.max) { _, _ in
+                    stored += 1
+                    return true
+                }
+            }
+        }
+        port.rollback()
+        #expect(stored == referred)
+    }
+
+    /// A call that fails half-way through its writes takes its batch with it: nothing that is said
+    /// to the batch afterwards can commit the other half.
+    @Test func aBatchThatLostAWriteIsLost() throws {
+        let data = MemoryStorage(timeout: 0)
+        try prepare(data, vault: nil)
+        let before = try picture(openStore(on: data.sibling()))
+        var isReached = true
+        var operation = 0
+        while isReached {
+            operation += 1
+            let plan = FaultPlan(failing: operation)
+            guard let store = try? openStore(on: FaultyStorage(data.sibling(), plan)),
+                let batch = try? store.beginBatch()
+            else { continue }
+            let begun = plan.count
+            let put = Result { try batch.put("small", Self.large) }
+            isReached = plan.fired
+            if case .failure(let error as Failure) = put, plan.count - begun > 3 {
+                #expect(error == FaultPlan.failure)
+                #expect(throws: Failure.store(.lost, code: 0)) { try batch.put("new", "x") }
+                #expect(throws: Failure.store(.lost, code: 0)) { try batch.endBatch(commit: true) }
+            } else {
+                try batch.endBatch(commit: false)
+            }
+            #expect(try picture(openStore(on: data.sibling())) == before)
+        }
+        #expect(operation > 12)
     }
 
     // MARK: A host's vault
