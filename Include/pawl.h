@@ -349,7 +349,8 @@ pawl_status pawl_recovery_key_generate(uint32_t kind, char *out, size_t out_size
  * exclude batches takes. What was written through it is seen by others after commit, all at once.
  * PAWL_STATE_BATCH on a batch. Since ABI 1. */
 pawl_status pawl_batch_begin(pawl_store *store, pawl_store **batch);
-/* Commits and frees the batch; it is freed whatever is returned. PAWL_STORE_LOST: the transaction had been
+/* Commits and frees the batch; it is freed whatever is returned (but PAWL_BUSY_REENTERED, from inside a
+ * callback, and PAWL_MISUSE_HANDLE, on a store, leave the handle alone). PAWL_STORE_LOST: the transaction had been
  * lost before, and nothing was written. PAWL_CLOSED: its store was closed, nothing was written. */
 pawl_status pawl_batch_commit(pawl_store *batch);
 /* Forgets all that was written through the batch and frees it. NULL is allowed. */
@@ -502,8 +503,8 @@ typedef struct pawl_orphan {
     size_t name_size;
 } pawl_orphan;
 
-/* Lists intents, then orphans, at most `limit` (1-10000) rows in all, after the one with `after_id` (NULL:
- * from the start). Since ABI 1. */
+/* Lists intents and orphans in the order of their ids, at most `limit` (1-10000) rows, after `after_id` (NULL:
+ * from the start; it need not be there any more). Since ABI 1. */
 pawl_status pawl_credential_orphans(pawl_store *store, const uint8_t *after_id, size_t limit,
                                     pawl_view **orphans);
 pawl_status pawl_view_orphan(const pawl_view *view, size_t row, pawl_orphan *orphan);

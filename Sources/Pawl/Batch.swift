@@ -1,9 +1,10 @@
-/// One write transaction. What is written through it is seen by others all at once, after the closure
-/// that ``Store/batch(_:)-(_)`` was given returns; if the closure throws, nothing was written.
+/// One write transaction, lent to the closure of a store's `batch`. What is written through it is
+/// seen by others all at once, after the closure returns; if the closure throws, nothing was
+/// written.
 ///
-/// Each call is all or nothing by itself: after one that failed, the batch goes on. A batch cannot be
-/// kept, copied or handed to another task. With a host's vault, what would call it is refused with
-/// ``PawlError/Reason/stateBatch``.
+/// Each call is all or nothing by itself: after one that failed, the batch goes on. A batch cannot
+/// be kept, copied or handed to another task. With a host's vault, what would call it is refused
+/// with ``PawlError/Reason/stateBatch``.
 public struct Batch: ~Copyable {
     let calls: Calls
 

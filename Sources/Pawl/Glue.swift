@@ -28,12 +28,12 @@ extension pawl_credential: Sized {}
 extension pawl_orphan: Sized {}
 extension pawl_reconcile_options: Sized {}
 
-/// Lends the UTF-8 bytes of a text.
+/// Lends the UTF-8 bytes of a text, NULL for an empty one.
 func withBytes<Result>(
     of text: String, _ body: (UnsafeRawPointer?, Int) -> Result
 ) -> Result {
     var text = text
-    return text.withUTF8 { body($0.baseAddress, $0.count) }
+    return text.withUTF8 { body($0.isEmpty ? nil : UnsafeRawPointer($0.baseAddress), $0.count) }
 }
 
 /// The text in a row. The library stores valid UTF-8 alone, so nothing is ever replaced here.

@@ -1,7 +1,7 @@
 import CPawl
 
-/// What the host brings, and the tables of functions through which C calls it. A store keeps it until
-/// after it is closed, and every table's context points at it.
+/// What the host brings, and the tables of functions through which C calls it. A store keeps it
+/// until after it is closed, and every table's context points at it.
 final class Host: @unchecked Sendable {  // Everything is set in init and only read after.
     fileprivate let readClock: (@Sendable () -> Timestamp)?
     fileprivate let hostVault: (any Vault)?
@@ -83,7 +83,8 @@ final class Host: @unchecked Sendable {  // Everything is set in init and only r
         table.begin = { context, mode, transaction in
             guard let storage = host(context)?.hostStorage else { return PAWL_INTERNAL }
             return storageCall { () throws(StorageError) in
-                let begun = try storage.begin(mode == UInt32(PAWL_TRANSACTION_WRITE) ? .write : .read)
+                let isWrite = mode == UInt32(PAWL_TRANSACTION_WRITE)
+                let begun = try storage.begin(isWrite ? .write : .read)
                 transaction?.pointee = Unmanaged.passRetained(Transaction(begun)).toOpaque()
                 return PAWL_OK
             }

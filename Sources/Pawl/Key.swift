@@ -82,9 +82,11 @@ public struct RecoveryKey: Sendable, Equatable {
         var count = 0
         try check(
             pawl_recovery_key_generate(
-                kind.rawValue, buffer.baseAddress?.assumingMemoryBound(to: CChar.self), buffer.count,
+                kind.rawValue, buffer.baseAddress?.assumingMemoryBound(to: CChar.self),
+                buffer.count,
                 &count))
-        return RecoveryKey(secret: Secret(copying: UnsafeRawBufferPointer(rebasing: buffer[..<count])))
+        let text = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+        return RecoveryKey(secret: Secret(copying: text))
     }
 
     private init(secret: Secret) { self.secret = secret }

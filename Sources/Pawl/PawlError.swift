@@ -5,7 +5,8 @@ import CPawl
 /// After an error every record is as it was before, with the two exceptions that the reasons
 /// ``Reason/storeIndeterminate`` and ``Reason/storeVault`` describe. An error never holds a secret.
 public struct PawlError: Error, Sendable, Hashable {
-    /// The primary codes. More may be added; a number that this version does not know reads as ``internal``.
+    /// The primary codes. More may be added; a number that this version does not know reads as
+    /// ``internal``.
     public enum Code: Int32, Sendable, Hashable, CaseIterable {
         /// An argument breaks a rule; the reason says which.
         case misuse = 1
@@ -69,7 +70,8 @@ public struct PawlError: Error, Sendable, Hashable {
 extension PawlError: CustomStringConvertible {
     /// The name of the status, and one sentence that says what to do.
     public var description: String {
-        let words = "\(String(cString: pawl_status_name(status))): \(String(cString: pawl_status_text(status)))"
+        let name = String(cString: pawl_status_name(status))
+        let words = "\(name): \(String(cString: pawl_status_text(status)))"
         return engineCode == 0 ? words : "\(words) (code \(engineCode))"
     }
 }

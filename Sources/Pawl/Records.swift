@@ -135,7 +135,8 @@ public struct Orphan: Sendable, Hashable {
         sighted = .unlessNever(row.sighted_ns)
         setCause = Int(row.cause_set)
         removeCause = Int(row.cause_remove)
-        scope = Scope(user: text(row.user, row.user_size), project: text(row.project, row.project_size))
+        scope = Scope(
+            user: text(row.user, row.user_size), project: text(row.project, row.project_size))
         name = text(row.name, row.name_size)
     }
 }

@@ -1,7 +1,8 @@
 /// Bytes that nobody else should see. They are wiped when the last reference goes, and printing,
 /// dumping or logging a secret shows its size alone.
 ///
-/// What a secret was made from, and what ``bytes`` and ``text`` return, are copies that the caller owns.
+/// What a secret was made from, and what ``bytes`` and ``text`` return, are copies that the caller
+/// owns.
 public final class Secret: @unchecked Sendable {  // The memory never changes after init.
     private let memory: UnsafeMutableRawBufferPointer
 

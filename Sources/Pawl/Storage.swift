@@ -1,11 +1,12 @@
 /// A storage engine of the host: an ordered map of byte keys to byte values with transactions.
 ///
-/// Keys are 1 to 81 bytes, compared as unsigned bytes; values are at most 16 MiB + 8 KiB. What commit
-/// acknowledged survives a crash, and what was not committed is never seen. Methods run on the
-/// store's own thread while it is locked; they must return, and must not wait for the same store.
+/// Keys are 1 to 81 bytes, compared as unsigned bytes; values are at most 16 MiB + 8 KiB. What
+/// commit acknowledged survives a crash, and what was not committed is never seen. Methods run on
+/// the store's own thread while it is locked; they must return, and must not wait for the same
+/// store.
 public protocol Storage: Sendable {
-    /// Starts a transaction that sees one consistent snapshot. A write transaction is the only one of
-    /// its kind until it ends; ``StorageError/busy`` says that another is in the way.
+    /// Starts a transaction that sees one consistent snapshot. A write transaction is the only one
+    /// of its kind until it ends; ``StorageError/busy`` says that another is in the way.
     func begin(_ mode: StorageMode) throws(StorageError) -> any StorageTransaction
 }
 
@@ -28,13 +29,14 @@ public protocol StorageTransaction: AnyObject {
     /// Removes a record; removing what is not there is not an error.
     func remove(_ key: [UInt8]) throws(StorageError)
 
-    /// Visits at most `limit` records with `from <= key < to` in ascending order, until `visit` answers false.
+    /// Visits at most `limit` records with `from <= key < to` in ascending order, until `visit`
+    /// answers false.
     func scan(
         from: [UInt8], to: [UInt8], limit: Int, visit: (_ key: [UInt8], _ value: [UInt8]) -> Bool
     ) throws(StorageError)
 
-    /// Ends the transaction, whatever it throws. ``StorageError/indeterminate`` says that the writes may
-    /// or may not be there; after any other error they are not.
+    /// Ends the transaction, whatever it throws. ``StorageError/indeterminate`` says that the
+    /// writes may or may not be there; after any other error they are not.
     func commit() throws(StorageError)
 
     /// Ends the transaction and forgets its writes.

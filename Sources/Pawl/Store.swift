@@ -2,15 +2,15 @@ import CPawl
 
 /// One sealed database of credentials.
 ///
-/// A store runs its calls one after another on a thread of its own, so that waiting for a disk or for
-/// Argon2id never holds up other tasks. Several stores, in several processes too, may use one file;
-/// open two to read while the other writes. Cancelling a task does not interrupt a call that it made:
-/// each call is one transaction, and its answer is worth having.
+/// A store runs its calls one after another on a thread of its own, so that waiting for a disk or
+/// for Argon2id never holds up other tasks. Several stores, in several processes too, may use one
+/// file; open two to read while the other writes. Cancelling a task does not interrupt a call that
+/// it made: each call is one transaction, and its answer is worth having.
 ///
 /// Any call may throw ``PawlError/Code/misuse``, ``PawlError/Reason/limitMemory``,
-/// ``PawlError/Code/store``, ``PawlError/Code/busy`` (another writer held the store for longer than the
-/// busy timeout), ``PawlError/Code/closed``, ``PawlError/Code/corrupt`` and ``PawlError/Code/version``;
-/// the methods name only what they throw besides.
+/// ``PawlError/Code/store``, ``PawlError/Code/busy`` (another writer held the store for longer than
+/// the busy timeout), ``PawlError/Code/closed``, ``PawlError/Code/corrupt`` and
+/// ``PawlError/Code/version``; the methods name only what they throw besides.
 ///
 /// A store that nobody refers to any more closes itself; ``close()`` says when that is done.
 public actor Store {
@@ -39,15 +39,15 @@ public actor Store {
         public var creation: Creation
         /// How long to wait for other writers; nil: 5 seconds, zero: not at all.
         public var busyTimeout: Duration?
-        /// Where time comes from; nil: the system's clock. It runs on the store's thread while the store is
-        /// locked, and must not wait for the store.
+        /// Where time comes from; nil: the system's clock. It runs on the store's thread while the
+        /// store is locked, and must not wait for the store.
         public var clock: (@Sendable () -> Timestamp)?
         /// Where secrets live; nil: in the store itself.
         public var vault: (any Vault)?
 
-        /// Options; by default a store is created if there is none.
+        /// Options; by default no store is created, so that a misspelt path is not a new store.
         public init(
-            creation: Creation = .ifAbsent, busyTimeout: Duration? = nil,
+            creation: Creation = .never, busyTimeout: Duration? = nil,
             clock: (@Sendable () -> Timestamp)? = nil, vault: (any Vault)? = nil
         ) {
             self.creation = creation
@@ -59,11 +59,11 @@ public actor Store {
 
     // MARK: opening and closing
 
-    /// Opens the store in a file, by default creating it if there is none. The file is created whole or not
-    /// at all, readable by its owner alone, and a symbolic link is not followed.
+    /// Opens the store in a file, or creates it if the options say so. The file is created
+    /// whole or not at all, readable by its owner alone, and a symbolic link is not followed.
     ///
-    /// No process that has a store open may open and close its file by itself or through another copy of
-    /// SQLite: the system then drops the locks, and acknowledged commits can be lost.
+    /// No process that has a store open may open and close its file by itself or through another
+    /// copy of SQLite: the system then drops the locks, and acknowledged commits can be lost.
     ///
     /// - Parameters:
     ///   - path: of the SQLite file, 1 to 4096 bytes.
@@ -79,7 +79,7 @@ public actor Store {
         try await opened(options.creation.flags, path, key, options, nil)
     }
 
-    /// Opens the store in a storage engine of the host, by default creating it if there is none.
+    /// Opens the store in a storage engine of the host, or creates it if the options say so.
     ///
     /// - Throws: what ``open(path:key:options:)`` does, and ``PawlError/Reason/storeHost``.
     public static func open(
@@ -133,9 +133,9 @@ public actor Store {
         connection = Connection(store, gate, host)
     }
 
-    /// Closes the store: the call at work ends first, a batch at work is rolled back, and every other call
-    /// answers ``PawlError/Code/closed``, those waiting in line included. Returns when all is wiped.
-    /// Closing twice is allowed.
+    /// Closes the store: the call at work ends first, a batch at work is rolled back, and every
+    /// other call answers ``PawlError/Code/closed``, those waiting in line included. Returns when
+    /// all is wiped. Closing twice is allowed.
     public nonisolated func close() async {
         gate.close()
         await disconnect()
@@ -160,7 +160,8 @@ public actor Store {
 
     // MARK: the whole store
 
-    /// Writes a consistent copy, which opens with the same keys, to a new file, while others read and write.
+    /// Writes a consistent copy, which opens with the same keys, to a new file, while others read
+    /// and write.
     ///
     /// - Throws: ``PawlError/Code/exists`` if there is a file.
     public func copy(to path: String) throws(PawlError) { try calls.copy(to: path) }
@@ -199,10 +200,11 @@ public actor Store {
     // MARK: batches
 
     /// Runs `body` in one write transaction and commits when it returns. If it throws, nothing was
-    /// written, and the error is thrown on. Other writers wait meanwhile, so `body` should be quick.
+    /// written, and the error is thrown on. Other writers wait meanwhile, so `body` should be
+    /// quick.
     ///
-    /// - Throws: what `body` throws, ``PawlError/Reason/storeLost``, ``PawlError/Code/closed`` if the
-    ///   store was closed meanwhile; after each of these nothing was written.
+    /// - Throws: what `body` throws, ``PawlError/Reason/storeLost``, ``PawlError/Code/closed`` if
+    ///   the store was closed meanwhile; after each of these nothing was written.
     public func batch<Result: Sendable>(
         _ body: sending (borrowing Batch) throws(PawlError) -> Result
     ) throws(PawlError) -> Result {
@@ -219,7 +221,6 @@ public actor Store {
     }
 
     /// The same for a closure that throws errors of its own.
-    @_disfavoredOverload
     public func batch<Result: Sendable>(
         _ body: sending (borrowing Batch) throws -> Result
     ) throws -> Result {
@@ -246,9 +247,10 @@ public actor Store {
     ///   - options: the condition and the metadata; by default everything but the secret stays.
     /// - Returns: the version, greater than every one that this store gave before, of any name.
     /// - Throws: ``PawlError/Code/exists``, ``PawlError/Code/notFound`` (a version was expected and
-    ///   nothing is there), ``PawlError/Reason/stateConflict``, ``PawlError/Reason/stateWithdrawn``,
-    ///   ``PawlError/Code/time``, ``PawlError/Reason/limitSecret``,
-    ///   ``PawlError/Reason/limitAttributes``, ``PawlError/Reason/storeVault``.
+    ///   nothing is there), ``PawlError/Reason/stateConflict``,
+    ///   ``PawlError/Reason/stateWithdrawn``, ``PawlError/Code/time``,
+    ///   ``PawlError/Reason/limitSecret``, ``PawlError/Reason/limitAttributes``,
+    ///   ``PawlError/Reason/storeVault``.
     @discardableResult
     public func put(
         _ name: String, _ secret: Secret, in scope: Scope, _ options: PutOptions = PutOptions()
@@ -278,8 +280,8 @@ public actor Store {
         try calls.has(name, scope)
     }
 
-    /// One page of a scope, after the credential called `name`, which need not exist any more. The order is
-    /// stable and means nothing. A damaged record is left out; ``verify()`` names it.
+    /// One page of a scope, after the credential called `name`, which need not exist any more. The
+    /// order is stable and means nothing. A damaged record is left out; ``verify()`` names it.
     ///
     /// - Parameters:
     ///   - scope: whose credentials.
@@ -334,9 +336,9 @@ public actor Store {
         try calls.restore(name, scope, version: version)
     }
 
-    /// Deletes every credential of a scope in one transaction, deleted versions and writes in flight
-    /// included: such a put ends with ``PawlError/Reason/stateWithdrawn``. The scope of a user without a
-    /// project does not include the user's projects.
+    /// Deletes every credential of a scope in one transaction, deleted versions and writes in
+    /// flight included: such a put ends with ``PawlError/Reason/stateWithdrawn``. The scope of a
+    /// user without a project does not include the user's projects.
     ///
     /// - Returns: how many current credentials were deleted.
     @discardableResult
@@ -365,8 +367,8 @@ public actor Store {
         try calls.orphans(after: id, limit: limit)
     }
 
-    /// Settles writes that a crash or a failing vault left unfinished: whatever has been sighted twice, with
-    /// the grace period between, after its lease, is removed from the vault.
+    /// Settles writes that a crash or a failing vault left unfinished: whatever has been sighted
+    /// twice, with the grace period between, after its lease, is removed from the vault.
     ///
     /// - Parameters:
     ///   - dryRun: say what would be done, change nothing.
@@ -391,49 +393,52 @@ extension Store.Options.Creation {
     }
 }
 
-/// All credentials of a scope, without secrets, as ``Store/credentials(in:pageSize:)`` gives them.
-///
-/// The store is asked for a page at a time: what others write meanwhile may or may not be seen, and
-/// each credential is seen as one version. Cancelling the task does not end the sequence.
-public struct Credentials: AsyncSequence, Sendable {
-    let store: Store
-    let scope: Scope
-    let pageSize: Int
-
-    /// Starts from the beginning.
-    public func makeAsyncIterator() -> AsyncIterator {
-        AsyncIterator(store: store, scope: scope, pageSize: pageSize)
-    }
-
-    /// One pass over the credentials.
-    public struct AsyncIterator: AsyncIteratorProtocol {
+extension Store {
+    /// All credentials of a scope, without secrets, as ``Store/credentials(in:pageSize:)`` gives
+    /// them.
+    ///
+    /// The store is asked for a page at a time: what others write meanwhile may or may not be seen,
+    /// and each credential is seen as one version. Cancelling the task does not end the sequence.
+    public struct Credentials: AsyncSequence, Sendable {
         let store: Store
         let scope: Scope
         let pageSize: Int
-        private var page: ArraySlice<Credential.Metadata> = []
-        private var last: String?
-        private var isLastPage = false
 
-        init(store: Store, scope: Scope, pageSize: Int) {
-            self.store = store
-            self.scope = scope
-            self.pageSize = pageSize
+        /// Starts from the beginning.
+        public func makeAsyncIterator() -> AsyncIterator {
+            AsyncIterator(store: store, scope: scope, pageSize: pageSize)
         }
 
-        /// The next credential, or nil after the last.
-        ///
-        /// - Throws: what ``Store/list(in:after:limit:)`` does; the sequence then ends.
-        public mutating func next(
-            isolation actor: isolated (any Actor)? = #isolation
-        ) async throws(PawlError) -> Credential.Metadata? {
-            if page.isEmpty && !isLastPage {
-                isLastPage = true
-                let read = try await store.list(in: scope, after: last, limit: pageSize)
-                isLastPage = read.count < pageSize
-                last = read.last?.name
-                page = read[...]
+        /// One pass over the credentials.
+        public struct AsyncIterator: AsyncIteratorProtocol {
+            let store: Store
+            let scope: Scope
+            let pageSize: Int
+            private var page: ArraySlice<Credential.Metadata> = []
+            private var last: String?
+            private var isLastPage = false
+
+            init(store: Store, scope: Scope, pageSize: Int) {
+                self.store = store
+                self.scope = scope
+                self.pageSize = pageSize
             }
-            return page.popFirst()
+
+            /// The next credential, or nil after the last.
+            ///
+            /// - Throws: what ``Store/list(in:after:limit:)`` does; the sequence then ends.
+            public mutating func next(
+                isolation actor: isolated (any Actor)? = #isolation
+            ) async throws(PawlError) -> Credential.Metadata? {
+                if page.isEmpty && !isLastPage {
+                    isLastPage = true
+                    let read = try await store.list(in: scope, after: last, limit: pageSize)
+                    isLastPage = read.count < pageSize
+                    last = read.last?.name
+                    page = read[...]
+                }
+                return page.popFirst()
+            }
         }
     }
 }

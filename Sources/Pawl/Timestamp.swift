@@ -1,9 +1,9 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A point in time: nanoseconds since 1970-01-01 UTC.
@@ -65,8 +65,8 @@ extension Duration {
 func wipe(_ memory: UnsafeMutableRawBufferPointer) {
     guard let start = memory.baseAddress else { return }
     #if canImport(Darwin)
-    memset_s(start, memory.count, 0, memory.count)
+        memset_s(start, memory.count, 0, memory.count)
     #else
-    explicit_bzero(start, memory.count)
+        explicit_bzero(start, memory.count)
     #endif
 }

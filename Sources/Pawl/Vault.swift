@@ -1,4 +1,5 @@
-/// Where the host wants secrets to live: an operating system's keychain, an HSM, a cloud secret manager.
+/// Where the host wants secrets to live: an operating system's keychain, an HSM, a cloud secret
+/// manager.
 ///
 /// Values arrive sealed. Every method must be safe to repeat. Methods are called on the store's own
 /// thread and may block it; they must return, and must not wait for the same store.

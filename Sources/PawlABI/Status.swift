@@ -87,7 +87,7 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
     case PAWL_OK: ("PAWL_OK", "Done.")
     case PAWL_MISUSE: ("PAWL_MISUSE", "An argument breaks a rule of pawl.h; correct the call.")
     case PAWL_BUFFER: ("PAWL_BUFFER", "The output does not fit; call again with the size it says.")
-    case PAWL_NOT_FOUND: ("PAWL_NOT_FOUND", "There is no such record, or it has expired.")
+    case PAWL_NOT_FOUND: ("PAWL_NOT_FOUND", "Nothing of that name is here, or it has expired; check the name, or create it.")
     case PAWL_EXISTS: ("PAWL_EXISTS", "There is one already; use another name or replace it.")
     case PAWL_STATE: ("PAWL_STATE", "This is not possible in the present state.")
     case PAWL_TIME: ("PAWL_TIME", "The time is not in the future; check it and the clock.")
