@@ -356,7 +356,7 @@ public actor Store {
 
     // MARK: unfinished vault writes
 
-    /// Writes to the vault that are not finished: intents, then orphans.
+    /// Writes to the vault that are not finished: intents and orphans, in the order of their ids.
     ///
     /// - Parameters:
     ///   - id: the last of the page before; nil: from the start.

@@ -469,7 +469,6 @@ private struct SQLiteBusy {
 
     /// False when time is up.
     mutating func sleep(_ attempt: Int32) -> Bool {
-        guard timeout > 0 else { return false }
         let now = platform_monotonic_ns()
         if attempt == 0 {
             let (sum, overflow) = now.addingReportingOverflow(timeout)

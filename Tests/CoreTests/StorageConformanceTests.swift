@@ -224,14 +224,18 @@ extension StoragePort {
         }
         try store.writing { () throws(Failure) in
             try store.put(bytes("empty"), [])
+            try bytes("none").withUnsafeBufferPointer { (key) throws(Failure) in
+                try store.put(Bytes(key), Bytes.empty)  // no address either
+            }
             try store.put(bytes("large"), large)
             #expect(try store.value(bytes("empty")) == [])
         }
         try store.begin(.read)
         defer { store.rollback() }
         #expect(try store.value(bytes("empty")) == [])
+        #expect(try store.value(bytes("none")) == [])
         #expect(try store.value(bytes("large")) == large)
-        #expect(try store.rows().map(\.value.count) == [0, 16 << 20])
+        #expect(try store.rows().map(\.value.count) == [0, 16 << 20, 0])
         #expect(try store.value(bytes("absent")) == nil)
     }
 
@@ -860,7 +864,12 @@ private func onThread(_ body: @escaping @Sendable () throws -> Void) async throw
         }
         #expect(try Data(contentsOf: folder.url("store")).range(of: Data(mark)) != nil)
         let store = try open()
-        try store.writing { () throws(Failure) in try store.delete(bytes("a")) }
+        // From the file and from the log.
+        try store.writing { () throws(Failure) in try store.put(bytes("b"), mark) }
+        try store.writing { () throws(Failure) in
+            try store.delete(bytes("a"))
+            try store.delete(bytes("b"))
+        }
         store.close()
         for name in try folder.files {
             #expect(try Data(contentsOf: folder.url(name)).range(of: Data(mark)) == nil, "\(name)")
