@@ -1,8 +1,8 @@
-internal import CPawl
+package import CPawl
 internal import PawlCore
-internal import PawlCrypto
+package import PawlCrypto
 internal import PawlEngine
-internal import PawlStore
+package import PawlStore
 
 // The host's callback tables as what the engine expects: clock, vault and storage.
 
@@ -87,12 +87,13 @@ final class HostVault: SecretVault {
     }
 }
 
-final class HostStorage: StoragePort {
+package final class HostStorage: StoragePort {
     private let table: pawl_storage
     private var transaction: UnsafeMutableRawPointer?
-    private var isInside = false
+    /// Of the transaction under way.
+    private var mode: TransactionMode?
 
-    init(_ table: pawl_storage) throws(Failure) {
+    package init(_ table: pawl_storage) throws(Failure) {
         guard table.flags == 0 else { throw .misuse(.flags) }
         guard table.begin != nil, table.get != nil, table.put != nil, table.remove != nil,
             table.scan != nil, table.commit != nil, table.rollback != nil
@@ -100,12 +101,12 @@ final class HostStorage: StoragePort {
         self.table = table
     }
 
-    func sibling() throws(Failure) -> any StoragePort { try HostStorage(table) }
+    package func sibling() throws(Failure) -> any StoragePort { try HostStorage(table) }
 
-    func close() { rollback() }
+    package func close() { rollback() }
 
-    func begin(_ mode: TransactionMode) throws(Failure) {
-        guard !isInside else { throw .internal }
+    package func begin(_ mode: TransactionMode) throws(Failure) {
+        guard self.mode == nil else { throw .internal }
         let number =
             switch mode {
             case .read: PAWL_TRANSACTION_READ
@@ -113,37 +114,37 @@ final class HostStorage: StoragePort {
             }
         transaction = nil
         try check(table.begin?(table.context, UInt32(bitPattern: number), &transaction))
-        isInside = true
+        self.mode = mode
     }
 
-    func commit() throws(Failure) {
-        try checkInside()
-        isInside = false
+    package func commit() throws(Failure) {
+        try require()
+        mode = nil
         let status = table.commit?(table.context, transaction)
         guard status != PAWL_STORE_INDETERMINATE else { throw .store(.indeterminate, code: 0) }
         try check(status)
     }
 
-    func rollback() {
-        guard isInside else { return }
-        isInside = false
+    package func rollback() {
+        guard mode != nil else { return }
+        mode = nil
         table.rollback?(table.context, transaction)
     }
 
-    func put(_ key: Bytes, _ value: Bytes) throws(Failure) {
-        try checkInside()
+    package func put(_ key: Bytes, _ value: Bytes) throws(Failure) {
+        try require(.write)
         try check(
             table.put?(
                 table.context, transaction, key.octets, key.count, value.octets, value.count))
     }
 
-    func delete(_ key: Bytes) throws(Failure) {
-        try checkInside()
+    package func delete(_ key: Bytes) throws(Failure) {
+        try require(.write)
         try check(table.remove?(table.context, transaction, key.octets, key.count))
     }
 
-    func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool {
-        try checkInside()
+    package func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool {
+        try require()
         var isFound = false
         try visiting { (_, value) throws(Failure) in
             isFound = true
@@ -155,10 +156,10 @@ final class HostStorage: StoragePort {
         return isFound
     }
 
-    func scan(
+    package func scan(
         from: Bytes, to: Bytes, limit: Int, _ body: (Bytes, Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
-        try checkInside()
+        try require()
         try visiting(body) { visit, visitor in
             table.scan?(
                 table.context, transaction, from.octets, from.count, to.octets, to.count, limit,
@@ -210,8 +211,8 @@ final class HostStorage: StoragePort {
         }
     }
 
-    private func checkInside() throws(Failure) {
-        guard isInside else { throw .store(.lost, code: 0) }
+    private func require(_ wanted: TransactionMode = .read) throws(Failure) {
+        guard let mode, wanted == .read || mode == .write else { throw .internal }
     }
 
     private func check(_ status: pawl_status?) throws(Failure) {

@@ -11,7 +11,7 @@ struct StorageEngine: Sendable, CustomTestStringConvertible {
     let make: @Sendable (Int64) throws -> StorageFixture
 
     static let all = builtIn + builtIn.map { $0.proxied }
-    static let builtIn = [memory, sqlite]
+    static let builtIn = [memory, sqlite, host]
 
     static let memory = StorageEngine(testDescription: "memory") { timeout in
         // The first connection holds the data, so that "closing" the store does not lose it.
