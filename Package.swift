@@ -26,7 +26,7 @@ let package = Package(
         .systemLibrary(name: "CPlatform"),
         .systemLibrary(name: "CPawl", path: "Include"),
 
-        .target(name: "PawlCrypto", dependencies: ["CSodium", "CPlatform"], swiftSettings: settings),
+        .target(name: "PawlCrypto", dependencies: ["CSodium"], swiftSettings: settings),
         .target(name: "PawlCore", dependencies: ["PawlCrypto"], swiftSettings: settings),
         .target(
             name: "PawlStore", dependencies: ["PawlCrypto", "CSQLite", "CPlatform"],
@@ -37,7 +37,9 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "PawlABI",
-            dependencies: ["PawlEngine", "PawlStore", "PawlCore", "PawlCrypto", "CPawl", "CPlatform"],
+            dependencies: [
+                "PawlEngine", "PawlStore", "PawlCore", "PawlCrypto", "CPawl", "CPlatform",
+            ],
             swiftSettings: settings),
         .target(name: "Pawl", dependencies: ["PawlABI", "CPawl"], swiftSettings: settings),
 

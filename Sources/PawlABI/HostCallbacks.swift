@@ -143,7 +143,8 @@ package final class HostStorage: StoragePort {
         try check(table.remove?(table.context, transaction, key.octets, key.count))
     }
 
-    package func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool {
+    package func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool
+    {
         try require()
         var isFound = false
         try visiting { (_, value) throws(Failure) in

@@ -1,3 +1,6 @@
+// Documented in pawl.h, the only home of C-level facts.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
+
 public import CPawl
 internal import PawlCrypto
 
@@ -87,7 +90,11 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
     case PAWL_OK: ("PAWL_OK", "Done.")
     case PAWL_MISUSE: ("PAWL_MISUSE", "An argument breaks a rule of pawl.h; correct the call.")
     case PAWL_BUFFER: ("PAWL_BUFFER", "The output does not fit; call again with the size it says.")
-    case PAWL_NOT_FOUND: ("PAWL_NOT_FOUND", "Nothing of that name is here, or it has expired; check the name, or create it.")
+    case PAWL_NOT_FOUND:
+        (
+            "PAWL_NOT_FOUND",
+            "Nothing of that name is here, or it has expired; check the name, or create it."
+        )
     case PAWL_EXISTS: ("PAWL_EXISTS", "There is one already; use another name or replace it.")
     case PAWL_STATE: ("PAWL_STATE", "This is not possible in the present state.")
     case PAWL_TIME: ("PAWL_TIME", "The time is not in the future; check it and the clock.")
@@ -145,13 +152,17 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
     case PAWL_MISUSE_RECOVERY:
         ("PAWL_MISUSE_RECOVERY", "The recovery key has a typing error; compare it and type again.")
     case PAWL_MISUSE_RECOVERY_PREFIX:
-        ("PAWL_MISUSE_RECOVERY_PREFIX", "This recovery key is for something else; look at its start.")
+        (
+            "PAWL_MISUSE_RECOVERY_PREFIX",
+            "This recovery key is for something else; look at its start."
+        )
     case PAWL_MISUSE_ROW:
         ("PAWL_MISUSE_ROW", "The view has no such row, or rows of another type.")
     case PAWL_MISUSE_TIME: ("PAWL_MISUSE_TIME", "A duration must not be negative.")
     case PAWL_MISUSE_HANDLE:
         ("PAWL_MISUSE_HANDLE", "This call needs a batch and got a store, or the reverse.")
-    case PAWL_STATE_BATCH: ("PAWL_STATE_BATCH", "This is not possible inside a batch; end it first.")
+    case PAWL_STATE_BATCH:
+        ("PAWL_STATE_BATCH", "This is not possible inside a batch; end it first.")
     case PAWL_STATE_CONFLICT:
         (
             "PAWL_STATE_CONFLICT",

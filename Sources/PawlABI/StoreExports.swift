@@ -1,3 +1,6 @@
+// Documented in pawl.h, the only home of C-level facts.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
+
 public import CPawl
 internal import PawlCore
 internal import PawlCrypto

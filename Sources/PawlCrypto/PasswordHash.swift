@@ -27,7 +27,8 @@ package struct PasswordHash: Equatable {
         let out = try SecretBuffer(count: KeyArena.keySize)
         let status = crypto_pwhash(
             out.mutableBytes.octets, UInt64(out.count),
-            UnsafeRawPointer(passphrase.octets).assumingMemoryBound(to: CChar.self), UInt64(passphrase.count),
+            UnsafeRawPointer(passphrase.octets).assumingMemoryBound(to: CChar.self),
+            UInt64(passphrase.count),
             salt.octets, UInt64(passes), Int(memory),
             crypto_pwhash_ALG_ARGON2ID13)
         guard status == 0 else { throw .limit(.memory) }

@@ -1,4 +1,3 @@
-internal import CPlatform
 internal import CSodium
 
 /// libsodium is ready. Evaluated once; false only if the system has no randomness.
@@ -10,7 +9,7 @@ package final class SecretBuffer {
     package let mutableBytes: UnsafeMutableRawBufferPointer
 
     package init(count: Int) throws(Failure) {
-        guard count >= 0, let memory = malloc(count > 0 ? count : 1) else { throw .limit(.memory) }
+        guard count >= 0, let memory = buffer_allocate(max(count, 1)) else { throw .limit(.memory) }
         mutableBytes = UnsafeMutableRawBufferPointer(start: memory, count: count)
     }
 
@@ -21,7 +20,7 @@ package final class SecretBuffer {
 
     deinit {
         sodium_memzero(mutableBytes.octets, mutableBytes.count)
-        free(mutableBytes.baseAddress)
+        buffer_free(mutableBytes.baseAddress)
     }
 
     package var bytes: Bytes { Bytes(mutableBytes) }

@@ -22,7 +22,9 @@ import Testing
         Scenario(description: "update, large to small") { try $0.put("large", "tiny") },
         Scenario(description: "delete") { try $0.delete("small") },
         Scenario(description: "delete, large") { try $0.delete("large") },
-        Scenario(description: "delete, recoverable") { try $0.delete("large", recovery: 1_000_000) },
+        Scenario(description: "delete, recoverable") {
+            try $0.delete("large", recovery: 1_000_000)
+        },
         Scenario(description: "restore") { try $0.restore("gone") },
         Scenario(description: "delete all") { store in
             _ = try store.scoped { try store.deleteAll($0, allProjects: false) }

@@ -9,7 +9,9 @@ import Testing
         let here = RowKey(.credential).appending(1)
         let sealed = try withText("secret") { try sealer.seal($0, for: here) }
         #expect(text(try sealer.open(sealed.bytes, for: here)) == "secret")
-        for elsewhere in [RowKey(.credential).appending(2), here.with(.deleted), RowKey(.credential)] {
+        for elsewhere in [
+            RowKey(.credential).appending(2), here.with(.deleted), RowKey(.credential),
+        ] {
             #expect(throws: Failure.corrupt(.record)) {
                 try sealer.open(sealed.bytes, for: elsewhere)
             }
@@ -59,7 +61,9 @@ import Testing
         #expect(typed.hasPrefix("pawl stor e1"))
         let key = try withText(typed) { array(try RecoveryKey.decode($0, .store)) }
         #expect(key.count == 32)
-        for same in [typed.uppercased(), typed.replacing(" ", with: "-"), typed.replacing(" ", with: "")] {
+        for same in [
+            typed.uppercased(), typed.replacing(" ", with: "-"), typed.replacing(" ", with: ""),
+        ] {
             #expect(try withText(same) { array(try RecoveryKey.decode($0, .store)) } == key)
         }
         #expect(throws: Failure.misuse(.recoveryPrefix)) {
@@ -91,12 +95,16 @@ import Testing
     }
 
     @Test func hashingLimits() throws {
-        for (memory, passes) in [(64 << 20 - 1024, 3), (1 << 30 + 1024, 3), (64 << 20, 2), (64 << 20, 11)] {
+        for (memory, passes) in [
+            (64 << 20 - 1024, 3), (1 << 30 + 1024, 3), (64 << 20, 2), (64 << 20, 11),
+        ] {
             #expect(throws: Failure.misuse(.hashing)) {
                 try PasswordHash(memory: UInt64(memory), passes: UInt32(passes))
             }
         }
-        #expect(throws: Failure.misuse(.hashing)) { try PasswordHash(memory: 64 << 20 + 1, passes: 3) }
+        #expect(throws: Failure.misuse(.hashing)) {
+            try PasswordHash(memory: 64 << 20 + 1, passes: 3)
+        }
         _ = try PasswordHash(memory: 64 << 20, passes: 3)
         _ = try PasswordHash(memory: 1 << 30, passes: 10)
     }

@@ -10,7 +10,9 @@ import Testing
 
     private static let refusal = Failure.state(.withdrawn)
 
-    private static func apply(_ input: Input, to write: inout VaultWrite) throws -> VaultWrite.Action {
+    private static func apply(_ input: Input, to write: inout VaultWrite) throws
+        -> VaultWrite.Action
+    {
         switch input {
         case .setOK: try write.setAnswered(0)
         case .setFailed: try write.setAnswered(7)

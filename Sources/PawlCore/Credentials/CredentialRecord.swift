@@ -44,7 +44,8 @@ package struct CredentialRecord {
     private static let fixedSize = 2 + 5 * 8 + 5 * 2 + 4 + 4
 
     package init(
-        version: UInt64, created: Int64, updated: Int64, expires: Int64, user: Bytes, project: Bytes,
+        version: UInt64, created: Int64, updated: Int64, expires: Int64, user: Bytes,
+        project: Bytes,
         name: Bytes, label: Bytes, provider: Bytes, attributes: Bytes, secret: Secret,
         keeping predecessor: CredentialRecord?
     ) {

@@ -76,7 +76,8 @@ extension Store {
         }
         let rows = try firstRows(request)
         do throws(Failure) {
-            try SQLiteStorage.create(path: path, timeout: request.timeout) { (port) throws(Failure) in
+            try SQLiteStorage.create(path: path, timeout: request.timeout) {
+                (port) throws(Failure) in
                 try write(rows, to: port)
             }
         } catch {

@@ -105,7 +105,9 @@ package final class Store {
 
     package func beginBatch() throws(Failure) -> Store {
         guard !isBatch else { throw .state(.batch) }
-        let spare = try shared.lock.withLock { () throws(Failure) in exchange(&shared.spare, with: nil) }
+        let spare = try shared.lock.withLock { () throws(Failure) in
+            exchange(&shared.spare, with: nil)
+        }
         let connection: any StoragePort
         if let spare {
             connection = spare

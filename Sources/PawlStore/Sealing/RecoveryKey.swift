@@ -41,7 +41,8 @@ package enum RecoveryKey {
             held += 8
             while held >= 5 {
                 held -= 5
-                symbols.mutableBytes[position] = UInt8(truncatingIfNeeded: bits >> UInt32(held)) & 31
+                symbols.mutableBytes[position] =
+                    UInt8(truncatingIfNeeded: bits >> UInt32(held)) & 31
                 position += 1
             }
         }
@@ -100,7 +101,9 @@ package enum RecoveryKey {
         }
         guard !(upper && lower) else { throw .misuse(.recovery) }
         let typed = Bytes(rebasing: letters.bytes[..<count])
-        guard let separator = typed.lastIndex(of: UInt8(ascii: "1")) else { throw .misuse(.recovery) }
+        guard let separator = typed.lastIndex(of: UInt8(ascii: "1")) else {
+            throw .misuse(.recovery)
+        }
         let prefix = kind.prefix
         let wanted = Bytes(start: prefix.utf8Start, count: prefix.utf8CodeUnitCount)
         guard Bytes(rebasing: typed[..<separator]).sameBytes(as: wanted) else {

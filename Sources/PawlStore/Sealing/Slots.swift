@@ -186,7 +186,9 @@ package struct SlotRecord {
     }
 
     /// Wrapping key ‖ commitment.
-    private static func derive(_ stretched: SecretBuffer, head: Bytes) throws(Failure) -> SecretBuffer {
+    private static func derive(_ stretched: SecretBuffer, head: Bytes) throws(Failure)
+        -> SecretBuffer
+    {
         let out = try SecretBuffer(count: KeyArena.keySize + commitmentSize)
         try KeyedHash.derive(
             into: out.mutableBytes, key: stretched.bytes, label: "pawl/1 slot", head)
