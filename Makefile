@@ -1,0 +1,188 @@
+# Pawl. `make help` says what there is. All that is built goes to build/ and .build/.
+# Tested on Linux; the lines under Darwin were never run.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+ENV_FILE ?= Bindings/sample.env
+SWIFT ?= swift
+SWIFTC ?= swiftc
+PYTHON ?= python3
+SHELL := /bin/bash
+
+B := build
+ROOMS := PawlCrypto PawlCore PawlStore PawlEngine PawlABI
+MAPS := $(wildcard Include/module.modulemap Sources/*/module.modulemap)
+HEADERS := $(wildcard Include/*.h Sources/C*/*.h)
+# The folders are prerequisites too, so that a deleted file rebuilds the library.
+FOLDERS := $(shell find $(ROOMS:%=Sources/%) -type d)
+SOURCES := $(shell find $(ROOMS:%=Sources/%) -name '*.swift' | LC_ALL=C sort)
+SWIFT_FOLDERS := $(wildcard Package.swift Sources Tests Bindings/Swift)
+
+ifeq ($(shell uname),Darwin)
+    SO := libpawl.0.dylib
+    SO_LINK := libpawl.dylib
+    SO_FLAGS = -dynamiclib -install_name @rpath/$(SO) -Wl,-exported_symbol,_pawl_* -Wl,-dead_strip
+    STRIP := strip -x
+    RELOCATABLE = ld -r -exported_symbol '_pawl_*' $B/pawl.o $(TABLES) -o $B/all.o
+else
+    SO := libpawl.so.0
+    SO_LINK := libpawl.so
+    SO_FLAGS = -shared -Wl,-soname,$(SO) -Wl,--version-script=$B/pawl.map -Wl,-z,relro -Wl,-z,now \
+        -Wl,-z,noexecstack -Wl,-z,defs -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=none
+    STRIP := strip --strip-unneeded
+    RELOCATABLE = ld -r --force-group-allocation $B/pawl.o $(TABLES) -o $B/all.o && \
+        objcopy --wildcard --keep-global-symbol='pawl_*' --strip-unneeded $B/all.o
+endif
+
+# Every core room in one module, without a Swift runtime.
+EMBEDDED = -O -parse-as-library -wmo -module-name PawlABI -package-name pawl -swift-version 6 \
+    -suppress-warnings -enable-upcoming-feature InternalImportsByDefault \
+    -enable-experimental-feature Embedded -enable-experimental-feature Lifetimes \
+    -Xcc -fPIC -I Include -module-cache-path $B/module-cache \
+    $(patsubst %,-Xcc %,$(shell pkg-config --cflags libsodium sqlite3)) \
+    $(patsubst %,-Xcc -fmodule-map-file=%,$(MAPS) $B/stubs/module.modulemap)
+TARGET_INFO = $(shell $(SWIFTC) -print-target-info | sed -n 's/.*"$(1)": "\(.*\)".*/\1/p' | head -n 1)
+TABLES = $(call TARGET_INFO,runtimeResourcePath)/embedded/$(call TARGET_INFO,triple)/libswiftUnicodeDataTables.a
+LIBS = $(shell pkg-config --libs libsodium sqlite3) -lm -lpthread
+
+WARNINGS := -Wall -Wextra -Wpedantic -Werror
+C_FLAGS := -std=c99 -O1 -g $(WARNINGS) -IInclude
+C_LINK := -L$B -lpawl -lpthread -Wl,-rpath,$(CURDIR)/$B
+C_TESTS := $(patsubst Tests/C/%.c,$B/tests/%,$(wildcard Tests/C/*.c))
+EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: lib examples demo test test-long bench lint install clean help packages toolchain FORCE \
+    test-swift test-c test-python test-library test-valgrind test-install test-example test-readme
+
+lib: $B/$(SO) $B/$(SO_LINK) $B/libpawl.a $B/pawl.pc ## build/libpawl.so.0, libpawl.a and pawl.pc
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
+
+toolchain:
+	@command -v $(SWIFTC) >/dev/null || { echo "make: no Swift toolchain here: install Swift 6.2" \
+	    "or newer from https://www.swift.org/install and put swiftc on PATH." >&2; exit 1; }
+	@Tests/Scripts/packages check
+
+packages: ## install the system packages that tests and demo need (apt as root or through sudo)
+	@Tests/Scripts/packages install
+
+# ---------------------------------------------------------------- library
+
+$B/stubs/module.modulemap: Makefile
+	@mkdir -p $(@D)
+	printf 'module %s {}\n' $(filter-out PawlABI,$(ROOMS)) > $@
+
+$B/pawl.map: Makefile
+	@mkdir -p $B
+	echo 'PAWL_0 { global: pawl_*; local: *; };' > $@
+
+$B/pawl.o: $(SOURCES) $(FOLDERS) $(HEADERS) $(MAPS) $B/stubs/module.modulemap | toolchain
+	$(SWIFTC) -c $(EMBEDDED) $(SOURCES) -o $@
+
+$B/$(SO): $B/pawl.o $B/pawl.map
+	$(CC) $(SO_FLAGS) $B/pawl.o $(TABLES) $(LIBS) -o $@
+	$(STRIP) $@
+
+$B/$(SO_LINK): $B/$(SO)
+	ln -sf $(SO) $@
+
+$B/libpawl.a: $B/pawl.o
+	$(RELOCATABLE)
+	rm -f $@
+	ar rcs $@ $B/all.o
+	rm $B/all.o
+
+$B/pawl.pc: Bindings/C/pawl.pc.in FORCE
+	@mkdir -p $B
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+
+install: lib ## library, header and pkg-config file under DESTDIR and PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 $B/$(SO) $(DESTDIR)$(PREFIX)/lib/$(SO)
+	ln -sf $(SO) $(DESTDIR)$(PREFIX)/lib/$(SO_LINK)
+	install -m 644 $B/libpawl.a $(DESTDIR)$(PREFIX)/lib/libpawl.a
+	install -m 644 $B/pawl.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/pawl.pc
+	install -m 644 Include/pawl.h $(DESTDIR)$(PREFIX)/include/pawl.h
+
+# ---------------------------------------------------------------- programs
+
+examples: $(EXAMPLES)
+
+$B/examples/%: Bindings/C/%.c Include/pawl.h | lib
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) $< -o $@ $(C_LINK)
+
+# Some tests damage a closed store's file through SQLite, or search for what libsodium derives.
+$B/tests/%: Tests/C/%.c $(wildcard Tests/C/*.h) Include/pawl.h | lib
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
+
+$B/store_bench: Tests/Benchmarks/store_bench.c Include/pawl.h | lib
+	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
+
+$B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
+	@mkdir -p $B
+	$(CC) $(C_FLAGS) -D_GNU_SOURCE $< -o $@ -ldl
+
+demo: packages lib examples ## a .env file through C, Python and Swift (ENV_FILE=path)
+	@Bindings/demo "$(ENV_FILE)"
+
+bench: packages lib $B/store_bench $B/load_bench ## name,metric,value lines against bare SQLite
+	@$B/store_bench $B/$(SO) $B/load_bench
+
+# ---------------------------------------------------------------- tests
+
+test: packages lib test-swift test-c test-python test-library test-valgrind test-install ## all suites
+test: test-example test-readme
+
+test-swift: toolchain
+	$(SWIFT) test --scratch-path .build/swift
+
+test-c: $(C_TESTS)
+	@Tests/Scripts/each $^
+
+$B/venv/.made: Makefile
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.9 or newer is needed" if sys.version_info < (3, 9) else 0)'
+	$(PYTHON) -m venv --clear $B/venv
+	$B/venv/bin/pip install --quiet pytest mypy pynacl
+	@touch $@
+
+test-python: $B/venv/.made lib
+	cd Bindings/Python && PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(CURDIR)/$B/venv/bin/python -m pytest -q
+	PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Oracle
+	cd Bindings/Python && $(CURDIR)/$B/venv/bin/python -m mypy
+
+test-library: lib
+	@$(PYTHON) Tests/Scripts/library.py $B/$(SO) $B/libpawl.a Include/pawl.h
+
+test-valgrind: $B/examples/quickstart
+	valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=all \
+	    --errors-for-leak-kinds=all $B/examples/quickstart
+
+test-install: lib
+	@CC='$(CC)' CXX='$(CXX)' Tests/Scripts/install
+
+test-example: toolchain
+	$(SWIFT) build --package-path Bindings/Swift --scratch-path .build/example
+
+test-readme: lib $B/venv/.made
+	@$(PYTHON) Tests/Scripts/readme.py README.md
+
+test-long: test $(C_TESTS) ## the long run: 1,000 kills, long races, the thread sanitizer
+	@PAWL_LONG=1 Tests/Scripts/each $(C_TESTS)
+	$(SWIFT) test --sanitize=thread --scratch-path .build/tsan
+	$(SWIFT) test -c release --scratch-path .build/swift
+
+# ---------------------------------------------------------------- lint
+
+lint: packages lib test-library ## formats, rooms, header alone, exported names
+	@$(PYTHON) Tests/Scripts/rooms.py
+	@Tests/Scripts/header Include/pawl.h
+	$(SWIFT) format lint --strict -r -p $(SWIFT_FOLDERS)
+
+clean: ## remove all that was built
+	rm -rf $B .build .build-*

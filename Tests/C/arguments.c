@@ -1,0 +1,812 @@
+/* Every exported function with NULL, zero, absurd sizes, wrong struct sizes, unknown flags, non-zero
+ * tails and handles of the wrong kind: a code, never a signal. Each group runs in a child of its own,
+ * which notes the line it is at, so that a crash is found at once. */
+#include "test.h"
+
+static volatile int *line_at;
+static pawl_store *store, *batch;
+static pawl_scope scope;
+static pawl_view *credentials, *slots, *damages, *orphans;
+
+/* Answers a misuse, whichever. */
+#define REFUSED(call) \
+    do { \
+        *line_at = __LINE__; \
+        pawl_status status_ = (call); \
+        CHECK_SAYING(PAWL_STATUS_PRIMARY(status_) == PAWL_MISUSE, "line %d: %s answers %s", __LINE__, #call, \
+                     pawl_status_name(status_)); \
+    } while (0)
+#define REFUSED_AS(want, call) \
+    do { \
+        *line_at = __LINE__; \
+        ANSWERS(want, call); \
+    } while (0)
+/* A size that no object can have is a MISUSE_SIZE, whatever it is the size of. */
+#define REFUSED_FOR_SIZE(size, want, call) \
+    do { \
+        *line_at = __LINE__; \
+        pawl_status status_ = (call); \
+        if (status_ != PAWL_MISUSE_SIZE || (size) <= SIZE_MAX / 2) ANSWERS(want, status_); \
+    } while (0)
+#define DONE(call) \
+    do { \
+        *line_at = __LINE__; \
+        OK(call); \
+    } while (0)
+#define CALL(call) \
+    do { \
+        *line_at = __LINE__; \
+        call; \
+    } while (0)
+
+static const size_t absurd[] = {257, 1025, SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2, SIZE_MAX / 2 + 1};
+#define ABSURD_COUNT (sizeof absurd / sizeof *absurd)
+static const int64_t times[] = {INT64_MIN, INT64_MIN + 1, -1, 0, 1, INT64_MAX - 1, INT64_MAX};
+#define TIME_COUNT (sizeof times / sizeof *times)
+
+/* Each struct with every size it must not have, and with a tail. `call` uses `object`. */
+#define STRUCT_SIZES(type, original, call) \
+    do { \
+        struct { \
+            type object; \
+            uint8_t tail[64]; \
+        } wide; \
+        memset(&wide, 0, sizeof wide); \
+        type *object = &wide.object; \
+        const uint32_t wrong[] = {0, 1, 4, (uint32_t)sizeof(type) - 1, UINT32_MAX, UINT32_MAX / 2 + 1}; \
+        for (size_t i_ = 0; i_ < sizeof wrong / sizeof *wrong; i_++) { \
+            *object = (original); \
+            object->struct_size = wrong[i_]; \
+            REFUSED_AS(PAWL_MISUSE_STRUCT, call); \
+        } \
+        *object = (original); \
+        object->struct_size = (uint32_t)(sizeof(type) + 64); \
+        wide.tail[63] = 1; \
+        REFUSED_AS(PAWL_MISUSE_STRUCT, call); \
+    } while (0)
+/* A struct that is filled in; of a longer one the unknown tail is cleared. */
+#define OUTPUT_SIZES(type, want, call) \
+    do { \
+        struct { \
+            type object; \
+            uint8_t tail[64]; \
+        } wide; \
+        type *object = &wide.object; \
+        const uint32_t wrong[] = {0, 1, 4, (uint32_t)sizeof(type) - 1, UINT32_MAX, UINT32_MAX / 2 + 1}; \
+        for (size_t i_ = 0; i_ < sizeof wrong / sizeof *wrong; i_++) { \
+            memset(&wide, 0, sizeof wide); \
+            object->struct_size = wrong[i_]; \
+            REFUSED_AS(PAWL_MISUSE_STRUCT, call); \
+        } \
+        memset(&wide, 0xAA, sizeof wide); \
+        object->struct_size = (uint32_t)(sizeof(type) + 32); \
+        REFUSED_AS(want, call); \
+        CHECK(object->struct_size == sizeof(type) + 32); \
+        for (size_t i_ = 0; i_ < 64; i_++) CHECK(wide.tail[i_] == (i_ < 32 ? 0 : 0xAA)); \
+    } while (0)
+/* A longer struct of a newer header, whose tail is zero, is fine. */
+#define STRUCT_GROWN(type, original, call) \
+    do { \
+        struct { \
+            type object; \
+            uint8_t tail[64]; \
+        } wide; \
+        memset(&wide, 0, sizeof wide); \
+        type *object = &wide.object; \
+        *object = (original); \
+        object->struct_size = (uint32_t)(sizeof(type) + 64); \
+        DONE(call); \
+    } while (0)
+
+/* ---------------------------------------------------------------- functions without a store */
+
+static void pure(void *unused) {
+    (void)unused;
+    CALL(CHECK(pawl_abi_version() == PAWL_ABI_VERSION));
+    const pawl_status numbers[] = {0, 1, -1, 255, 256, 0x7FFFFFFF, INT32_MIN, 0x0D01, 0xFF00, 0x7FFF0000};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        CALL(CHECK(pawl_status_name(numbers[i]) != NULL && *pawl_status_name(numbers[i]) != 0));
+        CALL(CHECK(pawl_status_text(numbers[i]) != NULL && *pawl_status_text(numbers[i]) != 0));
+    }
+    for (pawl_status number = 0; number < 0x20000; number++) {
+        CALL(CHECK(pawl_status_name(number) != NULL && pawl_status_text(number) != NULL));
+    }
+    CHECK(strcmp(pawl_status_name(PAWL_STATE_BATCH), "PAWL_STATE_BATCH") == 0);
+    CHECK(strcmp(pawl_status_name(PAWL_OK), "PAWL_OK") == 0);
+    CALL(pawl_store_close(NULL));
+    CALL(pawl_view_close(NULL));
+    CALL(pawl_batch_rollback(NULL));
+    CALL(CHECK(pawl_view_count(NULL) == 0));
+}
+
+static void recovery_keys(void *unused) {
+    (void)unused;
+    char text[PAWL_RECOVERY_SIZE_MAX];
+    size_t size = 7;
+    REFUSED(pawl_recovery_key_generate(0, text, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_recovery_key_generate(3, text, sizeof text, &size));
+    REFUSED(pawl_recovery_key_generate(UINT32_MAX, text, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_key_generate(PAWL_RECOVERY_STORE, text, sizeof text, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_key_generate(PAWL_RECOVERY_STORE, NULL, 128, &size));
+    REFUSED(pawl_recovery_key_generate(PAWL_RECOVERY_STORE, NULL, SIZE_MAX, &size));
+    DONE(pawl_recovery_key_generate(PAWL_RECOVERY_BACKUP, text, sizeof text, &size));
+    CHECK(size < PAWL_RECOVERY_SIZE_MAX && text[size] == 0 && strlen(text) == size);
+    for (size_t room = 0; room <= size; room += size / 4) {
+        size_t needed = 0;
+        memset(text, 'x', sizeof text);
+        REFUSED_AS(PAWL_BUFFER,
+                   pawl_recovery_key_generate(PAWL_RECOVERY_BACKUP, room == 0 ? NULL : text, room, &needed));
+        CHECK(needed > room && needed <= PAWL_RECOVERY_SIZE_MAX);
+        CHECK(text[room] == 'x');
+    }
+    /* A size that is honest about nothing but being large enough. */
+    DONE(pawl_recovery_key_generate(PAWL_RECOVERY_STORE, text, SIZE_MAX / 2, &size));
+}
+
+static void opening(void *unused) {
+    (void)unused;
+    pawl_key key = raw_key();
+    pawl_store_options good = PAWL_INIT(pawl_store_options);
+    good.flags = PAWL_STORE_MEMORY | PAWL_STORE_CREATE;
+    good.key = &key;
+    pawl_store *out = (pawl_store *)&key; /* a refusal has to clear it */
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_open(NULL, &out));
+    CHECK(out == NULL);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_open(&good, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_open(NULL, NULL));
+    STRUCT_SIZES(pawl_store_options, good, pawl_store_open(object, &out));
+    STRUCT_GROWN(pawl_store_options, good, pawl_store_open(object, &out));
+    CALL(pawl_store_close(out));
+
+    pawl_store_options bad = good;
+    const uint32_t flags[] = {8, 16, UINT32_MAX, 0x80000000u, PAWL_STORE_EXCLUSIVE};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        bad.flags = flags[i];
+        bad.path = "/nonexistent/x";
+        bad.path_size = 14;
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_store_open(&bad, &out));
+    }
+    bad = good;
+    bad.path = "/tmp/x";
+    bad.path_size = 6;
+    REFUSED(pawl_store_open(&bad, &out)); /* a path and MEMORY */
+    bad = good;
+    bad.flags = PAWL_STORE_CREATE;
+    REFUSED(pawl_store_open(&bad, &out)); /* no place at all */
+    for (size_t i = 0; i < ABSURD_COUNT; i++) {
+        bad.path = "/tmp/x";
+        bad.path_size = absurd[i] < 4097 ? 4097 + i : absurd[i];
+        static char long_path[8192];
+        memset(long_path, 'x', sizeof long_path);
+        if (absurd[i] < 4097) bad.path = long_path;
+        REFUSED_FOR_SIZE(absurd[i], PAWL_MISUSE_PATH, pawl_store_open(&bad, &out));
+        bad.path = NULL;
+        REFUSED(pawl_store_open(&bad, &out));
+    }
+    bad.path = "/tmp/a\0b";
+    bad.path_size = 8;
+    REFUSED_AS(PAWL_MISUSE_PATH, pawl_store_open(&bad, &out));
+    bad = good;
+    bad.busy_timeout_ns = -2;
+    REFUSED(pawl_store_open(&bad, &out));
+    bad.busy_timeout_ns = INT64_MIN;
+    REFUSED(pawl_store_open(&bad, &out));
+    bad.busy_timeout_ns = INT64_MAX;
+    DONE(pawl_store_open(&bad, &out));
+    CALL(pawl_store_close(out));
+}
+
+static pawl_status open_key(const pawl_key *key) {
+    pawl_store_options options = PAWL_INIT(pawl_store_options);
+    options.flags = PAWL_STORE_MEMORY | PAWL_STORE_CREATE;
+    options.key = key;
+    pawl_store *out = NULL;
+    pawl_status status = pawl_store_open(&options, &out);
+    CHECK((out != NULL) == (status == PAWL_OK));
+    pawl_store_close(out);
+    return status;
+}
+
+static void keys(void *unused) {
+    (void)unused;
+    pawl_key good = raw_key();
+    REFUSED_AS(PAWL_MISUSE_NULL, open_key(NULL));
+    STRUCT_SIZES(pawl_key, good, open_key(object));
+    STRUCT_GROWN(pawl_key, good, open_key(object));
+    pawl_key bad = good;
+    const uint32_t kinds[] = {0, 4, UINT32_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        bad.kind = kinds[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, open_key(&bad));
+    }
+    bad = good;
+    bad.reserved = 1;
+    REFUSED(open_key(&bad));
+    for (uint32_t kind = PAWL_KEY_RAW; kind <= PAWL_KEY_RECOVERY; kind++) {
+        bad = good;
+        bad.kind = kind;
+        bad.secret = NULL;
+        REFUSED_AS(PAWL_MISUSE_NULL, open_key(&bad));
+        bad.secret_size = SIZE_MAX;
+        REFUSED(open_key(&bad));
+        bad.secret_size = 0;
+        REFUSED(open_key(&bad));
+        bad.secret = test_key;
+        REFUSED(open_key(&bad));
+        for (size_t i = 1; i < ABSURD_COUNT; i++) {
+            static char large[2048];
+            bad.secret = large;
+            bad.secret_size = absurd[i];
+            REFUSED(open_key(&bad));
+        }
+    }
+    bad = good;
+    bad.secret_size = 31;
+    REFUSED_AS(PAWL_MISUSE_KEY, open_key(&bad));
+    bad.secret_size = 33;
+    REFUSED_AS(PAWL_MISUSE_KEY, open_key(&bad));
+
+    bad = passphrase_key("x");
+    const uint64_t sizes[] = {1, PAWL_HASHING_MEMORY_MIN - 1, (uint64_t)PAWL_HASHING_MEMORY_MAX + 1, UINT64_MAX,
+                              (uint64_t)INT64_MAX, (uint64_t)INT64_MAX + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        bad.memory_size = sizes[i];
+        REFUSED_AS(PAWL_MISUSE_HASHING, open_key(&bad));
+    }
+    bad = passphrase_key("x");
+    const uint32_t passes[] = {1, 2, 11, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        bad.passes = passes[i];
+        REFUSED_AS(PAWL_MISUSE_HASHING, open_key(&bad));
+    }
+    bad.passes = PAWL_HASHING_PASSES_MIN;
+    DONE(open_key(&bad));
+
+    bad = good;
+    bad.kind = PAWL_KEY_RECOVERY;
+    const char *texts[] = {"x", "pawlstore1", "pawlstore1qqqq", "\xFF\xFF\xFF", "1", "pawlstore 1 1 1 1 1 1", ""};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        bad.secret = texts[i];
+        bad.secret_size = strlen(texts[i]);
+        REFUSED(open_key(&bad));
+    }
+    bad.secret = "a\0b";
+    bad.secret_size = 3;
+    REFUSED_AS(PAWL_MISUSE_RECOVERY, open_key(&bad));
+}
+
+static pawl_status no_visit(void) { return PAWL_OK; }
+
+static pawl_status open_tables(const pawl_clock *clock, const pawl_storage *storage, const pawl_vault *vault) {
+    pawl_key key = raw_key();
+    pawl_store_options options = PAWL_INIT(pawl_store_options);
+    options.flags = storage == NULL ? PAWL_STORE_MEMORY | PAWL_STORE_CREATE : PAWL_STORE_CREATE;
+    options.key = &key;
+    options.clock = clock;
+    options.storage = storage;
+    options.vault = vault;
+    pawl_store *out = NULL;
+    pawl_status status = pawl_store_open(&options, &out);
+    pawl_store_close(out);
+    return status;
+}
+
+static void tables(void *unused) {
+    (void)unused;
+    int64_t now = 1;
+    pawl_clock clock = PAWL_INIT(pawl_clock);
+    REFUSED_AS(PAWL_MISUSE_NULL, open_tables(&clock, NULL, NULL)); /* no function */
+    clock.now_ns = test_time;
+    clock.context = &now;
+    STRUCT_SIZES(pawl_clock, clock, open_tables(object, NULL, NULL));
+    STRUCT_GROWN(pawl_clock, clock, open_tables(object, NULL, NULL));
+    clock.flags = 1;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, open_tables(&clock, NULL, NULL));
+
+    /* Tables whose functions are there but never run, each entry missing in turn. */
+    typedef void (*function)(void);
+    function any = (function)no_visit;
+    pawl_storage storage = PAWL_INIT(pawl_storage);
+    function *entries = (function *)(void *)&storage.begin;
+    for (int i = 0; i < 7; i++) entries[i] = any;
+    STRUCT_SIZES(pawl_storage, storage, open_tables(NULL, object, NULL));
+    for (int i = 0; i < 7; i++) {
+        entries[i] = NULL;
+        REFUSED_AS(PAWL_MISUSE_NULL, open_tables(NULL, &storage, NULL));
+        entries[i] = any;
+    }
+    storage.flags = 1;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, open_tables(NULL, &storage, NULL));
+
+    pawl_vault vault = PAWL_INIT(pawl_vault);
+    entries = (function *)(void *)&vault.set;
+    for (int i = 0; i < 4; i++) entries[i] = any;
+    STRUCT_SIZES(pawl_vault, vault, open_tables(NULL, NULL, object));
+    for (int i = 0; i < 3; i++) { /* `next` is optional */
+        entries[i] = NULL;
+        REFUSED_AS(PAWL_MISUSE_NULL, open_tables(NULL, NULL, &vault));
+        entries[i] = any;
+    }
+    vault.lease_ns = -1;
+    REFUSED(open_tables(NULL, NULL, &vault));
+    vault.lease_ns = INT64_MIN;
+    REFUSED(open_tables(NULL, NULL, &vault));
+    vault.lease_ns = 0;
+    vault.flags = 0x80000000u;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, open_tables(NULL, NULL, &vault));
+}
+
+/* ---------------------------------------------------------------- functions of a store */
+
+static void prepare(void) {
+    store = open_file(test_path("arguments.pawl"));
+    scope = scope_of("user", "project");
+    MUST(put(store, &scope, "name", "secret"));
+    MUST(pawl_credential_get(store, &scope, "name", 4, &credentials));
+    MUST(pawl_slot_list(store, &slots));
+    MUST(pawl_store_verify(store, &damages));
+    MUST(pawl_credential_orphans(store, NULL, 10, &orphans));
+}
+
+/* Nothing that was refused has changed anything, and the store still works. */
+static void finish(void) {
+    CALL(HOLDS(store, &scope, "name", "secret"));
+    CALL(CHECK(list_count(store, &scope) == 1));
+    CALL(CHECK(damage_count(store) == 0));
+    CALL(pawl_view_close(credentials));
+    CALL(pawl_view_close(slots));
+    CALL(pawl_view_close(damages));
+    CALL(pawl_view_close(orphans));
+    CALL(pawl_store_close(store));
+}
+
+static void store_calls(void *unused) {
+    (void)unused;
+    prepare();
+    const char *path = test_path("copy.pawl");
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_copy(NULL, path, strlen(path)));
+    REFUSED(pawl_store_copy(store, NULL, 0));
+    REFUSED(pawl_store_copy(store, NULL, 5));
+    REFUSED_AS(PAWL_MISUSE_PATH, pawl_store_copy(store, path, 0));
+    REFUSED_AS(PAWL_MISUSE_PATH, pawl_store_copy(store, "a\0b", 3));
+    for (size_t i = 2; i < ABSURD_COUNT; i++) {
+        REFUSED_FOR_SIZE(absurd[i], PAWL_MISUSE_PATH, pawl_store_copy(store, path, absurd[i]));
+        REFUSED(pawl_store_copy(store, NULL, absurd[i]));
+    }
+    pawl_view *view = credentials;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_verify(NULL, &view));
+    CHECK(view == NULL);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_verify(store, NULL));
+    pawl_stats stats = PAWL_INIT(pawl_stats);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_stats(NULL, &stats));
+    stats = (pawl_stats)PAWL_INIT(pawl_stats);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_stats(store, NULL));
+    OUTPUT_SIZES(pawl_stats, PAWL_OK, pawl_store_stats(store, object));
+    finish();
+}
+
+static void slot_calls(void *unused) {
+    (void)unused;
+    prepare();
+    pawl_key key = raw_key();
+    pawl_view *view = NULL;
+    uint32_t number = 99;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_slot_list(NULL, &view));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_slot_list(store, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_slot_add(NULL, &key, &number));
+    CHECK(number == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_slot_add(store, NULL, &number));
+    STRUCT_SIZES(pawl_key, key, pawl_slot_add(store, object, &number));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_slot_change(NULL, 0, &key));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_slot_change(store, 0, NULL));
+    STRUCT_SIZES(pawl_key, key, pawl_slot_change(store, 0, object));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_slot_remove(NULL, 0));
+    const uint32_t numbers[] = {1, 15, 16, 255, 256, INT32_MAX, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        REFUSED_AS(PAWL_NOT_FOUND, pawl_slot_remove(store, numbers[i]));
+        REFUSED_AS(PAWL_NOT_FOUND, pawl_slot_change(store, numbers[i], &key));
+    }
+    key.kind = PAWL_KEY_PASSPHRASE;
+    key.memory_size = 1;
+    REFUSED_AS(PAWL_MISUSE_HASHING, pawl_slot_add(store, &key, &number));
+    REFUSED_AS(PAWL_MISUSE_HASHING, pawl_slot_change(store, 0, &key));
+    finish();
+}
+
+static void view_calls(void *unused) {
+    (void)unused;
+    prepare();
+    pawl_credential credential = PAWL_INIT(pawl_credential);
+    pawl_slot slot = PAWL_INIT(pawl_slot);
+    pawl_damage damage = PAWL_INIT(pawl_damage);
+    pawl_orphan orphan = PAWL_INIT(pawl_orphan);
+    pawl_attribute attribute = {0};
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_credential(NULL, 0, &credential));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_credential(credentials, 0, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_slot(NULL, 0, &slot));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_slot(slots, 0, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_damage(NULL, 0, &damage));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_damage(damages, 0, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_orphan(NULL, 0, &orphan));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_orphan(orphans, 0, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_attribute(NULL, 0, 0, &attribute));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_attribute(credentials, 0, 0, NULL));
+    credential = (pawl_credential)PAWL_INIT(pawl_credential);
+    slot = (pawl_slot)PAWL_INIT(pawl_slot);
+    damage = (pawl_damage)PAWL_INIT(pawl_damage);
+    orphan = (pawl_orphan)PAWL_INIT(pawl_orphan);
+    OUTPUT_SIZES(pawl_credential, PAWL_OK, pawl_view_credential(credentials, 0, object));
+    OUTPUT_SIZES(pawl_slot, PAWL_OK, pawl_view_slot(slots, 0, object));
+    OUTPUT_SIZES(pawl_damage, PAWL_MISUSE_ROW, pawl_view_damage(damages, 0, object));
+    OUTPUT_SIZES(pawl_orphan, PAWL_MISUSE_ROW, pawl_view_orphan(orphans, 0, object));
+    const size_t rows[] = {1, 2, 10000, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 64, SIZE_MAX / 16};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_credential(credentials, rows[i], &credential));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_slot(slots, rows[i], &slot));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_damage(damages, rows[i], &damage));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_orphan(orphans, rows[i], &orphan));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_attribute(credentials, rows[i], 0, &attribute));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_attribute(credentials, 0, rows[i], &attribute));
+    }
+    /* Rows of another type. */
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_credential(slots, 0, &credential));
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_slot(credentials, 0, &slot));
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_damage(credentials, 0, &damage));
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_orphan(slots, 0, &orphan));
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_attribute(slots, 0, 0, &attribute));
+    CHECK(credential.secret == NULL && credential.name == NULL && credential.version == 0);
+    finish();
+}
+
+static void batch_calls(void *unused) {
+    (void)unused;
+    prepare();
+    pawl_store *out = store;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_batch_begin(NULL, &out));
+    CHECK(out == NULL);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_batch_begin(store, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_batch_commit(NULL));
+    REFUSED_AS(PAWL_MISUSE_HANDLE, pawl_batch_commit(store)); /* a store where a batch is needed */
+    CALL(pawl_batch_rollback(store));                         /* ... which is then left alone */
+
+    DONE(pawl_batch_begin(store, &batch));
+    pawl_key key = raw_key();
+    pawl_view *view = NULL;
+    uint32_t number = 0;
+    const char *path = test_path("from-batch.pawl");
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_batch_begin(batch, &out));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_slot_list(batch, &view));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_slot_add(batch, &key, &number));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_slot_change(batch, 0, &key));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_slot_remove(batch, 0));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_store_copy(batch, path, strlen(path)));
+    *line_at = __LINE__;
+    pawl_status status = pawl_credential_reconcile(batch, NULL, &view);
+    CHECK(status == PAWL_STATE_BATCH || status == PAWL_STATE_NO_VAULT);
+    DONE(put(batch, &scope, "in batch", "1"));
+    CALL(pawl_store_close(batch)); /* ends a batch like a rollback */
+    CALL(LACKS(store, &scope, "in batch"));
+    finish();
+}
+
+static void scopes_and_names(void *unused) {
+    (void)unused;
+    prepare();
+    pawl_view *view = credentials;
+    int32_t has = 7;
+    uint64_t count = 7;
+    static char large[70000];
+    memset(large, 'a', sizeof large);
+
+    /* Every call that takes a scope. The calls differ, the rules are the same. */
+#define EACH(want, store_, scope_, name_, size_) EACH_SIZED(0, want, store_, scope_, name_, size_)
+#define EACH_SCOPE(want, store_, scope_) EACH_SCOPE_SIZED(0, want, store_, scope_)
+#define EACH_SIZED(odd, want, store_, scope_, name_, size_) \
+    do { \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_put(store_, scope_, name_, size_, "s", 1, NULL, NULL)); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_get(store_, scope_, name_, size_, &view)); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_metadata(store_, scope_, name_, size_, &view)); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_has(store_, scope_, name_, size_, &has)); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_deleted(store_, scope_, name_, size_, &view)); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_delete(store_, scope_, name_, size_, 0)); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_restore(store_, scope_, name_, size_, 0)); \
+    } while (0)
+#define EACH_SCOPE_SIZED(odd, want, store_, scope_) \
+    do { \
+        EACH_SIZED(odd, want, store_, scope_, "name", 4); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_list(store_, scope_, NULL, 0, 10, &view)); \
+        REFUSED_FOR_SIZE(odd, want, pawl_credential_delete_all(store_, scope_, 0, &count)); \
+    } while (0)
+
+    EACH_SCOPE(PAWL_MISUSE_NULL, NULL, &scope);
+    CHECK(view == NULL && has == 0 && count == 0);
+    EACH_SCOPE(PAWL_MISUSE_NULL, store, NULL);
+    STRUCT_SIZES(pawl_scope, scope, pawl_credential_has(store, object, "name", 4, &has));
+    STRUCT_SIZES(pawl_scope, scope, pawl_credential_delete_all(store, object, 0, &count));
+    STRUCT_GROWN(pawl_scope, scope, pawl_credential_has(store, object, "name", 4, &has));
+
+    pawl_scope bad = scope;
+    bad.flags = 1;
+    EACH_SCOPE(PAWL_MISUSE_FLAGS, store, &bad);
+    bad = scope;
+    bad.user = NULL;
+    EACH_SCOPE(PAWL_MISUSE_NULL, store, &bad);
+    bad.user_size = 0;
+    EACH_SCOPE(PAWL_MISUSE_USER, store, &bad);
+    bad = scope;
+    bad.project = NULL;
+    EACH_SCOPE(PAWL_MISUSE_NULL, store, &bad);
+    for (size_t i = 0; i < ABSURD_COUNT; i++) {
+        bad = scope;
+        bad.user = large;
+        bad.user_size = absurd[i];
+        EACH_SCOPE_SIZED(absurd[i], PAWL_MISUSE_USER, store, &bad);
+        bad = scope;
+        bad.project = large;
+        bad.project_size = absurd[i];
+        EACH_SCOPE_SIZED(absurd[i], PAWL_MISUSE_PROJECT, store, &bad);
+        EACH_SIZED(absurd[i], PAWL_MISUSE_NAME, store, &scope, large, absurd[i]);
+        REFUSED_FOR_SIZE(absurd[i], PAWL_MISUSE_NAME,
+                         pawl_credential_list(store, &scope, large, absurd[i], 10, &view));
+    }
+    const char *ill[] = {"a\0b", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\x80", "a\xC3", "\xF8\x88\x80\x80\x80"};
+    const size_t sizes[] = {3, 2, 3, 4, 1, 2, 5};
+    for (size_t i = 0; i < sizeof ill / sizeof *ill; i++) {
+        bad = scope;
+        bad.user = ill[i];
+        bad.user_size = sizes[i];
+        EACH_SCOPE(PAWL_MISUSE_USER, store, &bad);
+        bad = scope;
+        bad.project = ill[i];
+        bad.project_size = sizes[i];
+        EACH_SCOPE(PAWL_MISUSE_PROJECT, store, &bad);
+        EACH(PAWL_MISUSE_NAME, store, &scope, ill[i], sizes[i]);
+        REFUSED_AS(PAWL_MISUSE_NAME, pawl_credential_list(store, &scope, ill[i], sizes[i], 10, &view));
+    }
+    EACH(PAWL_MISUSE_NULL, store, &scope, NULL, 4);
+    EACH(PAWL_MISUSE_NAME, store, &scope, NULL, 0);
+    EACH(PAWL_MISUSE_NAME, store, &scope, "name", 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_list(store, &scope, NULL, 4, 10, &view));
+
+    /* The limits themselves are fine. */
+    bad = scope;
+    bad.user = large;
+    bad.user_size = 256;
+    bad.project = large;
+    bad.project_size = 256;
+    DONE(pawl_credential_put(store, &bad, large, 256, "s", 1, NULL, NULL));
+    DONE(pawl_credential_delete(store, &bad, large, 256, 0));
+    finish();
+}
+
+static void outputs_and_limits(void *unused) {
+    (void)unused;
+    prepare();
+    pawl_view *view = NULL;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_get(store, &scope, "name", 4, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_metadata(store, &scope, "name", 4, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_has(store, &scope, "name", 4, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_deleted(store, &scope, "name", 4, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_list(store, &scope, NULL, 0, 10, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_orphans(store, NULL, 10, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_orphans(NULL, NULL, 10, &view));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_reconcile(NULL, NULL, &view));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_reconcile(store, NULL, NULL));
+    REFUSED_AS(PAWL_STATE_NO_VAULT, pawl_credential_reconcile(store, NULL, &view));
+    const size_t limits[] = {0, 10001, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_credential_list(store, &scope, NULL, 0, limits[i], &view));
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_credential_orphans(store, NULL, limits[i], &view));
+    }
+    const uint32_t flags[] = {2, 4, 0x80000000u, UINT32_MAX};
+    uint64_t count = 0;
+    for (size_t i = 0; i < 4; i++) {
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_credential_delete_all(store, &scope, flags[i], &count));
+        pawl_reconcile_options options = PAWL_INIT(pawl_reconcile_options);
+        options.flags = flags[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_credential_reconcile(store, &options, &view));
+    }
+    /* Every project, and one of them: a contradiction. */
+    REFUSED(pawl_credential_delete_all(store, &scope, PAWL_DELETE_ALL_PROJECTS, &count));
+    pawl_reconcile_options reconcile = PAWL_INIT(pawl_reconcile_options);
+    STRUCT_SIZES(pawl_reconcile_options, reconcile, pawl_credential_reconcile(store, object, &view));
+    reconcile.grace_ns = -2;
+    REFUSED_AS(PAWL_MISUSE_TIME, pawl_credential_reconcile(store, &reconcile, &view));
+    reconcile.grace_ns = INT64_MIN;
+    REFUSED_AS(PAWL_MISUSE_TIME, pawl_credential_reconcile(store, &reconcile, &view));
+    REFUSED_AS(PAWL_MISUSE_TIME, pawl_credential_delete(store, &scope, "name", 4, -1));
+    REFUSED_AS(PAWL_MISUSE_TIME, pawl_credential_delete(store, &scope, "name", 4, INT64_MIN));
+    const uint64_t versions[] = {1, UINT64_MAX, (uint64_t)INT64_MAX + 1};
+    for (size_t i = 0; i < 3; i++) {
+        /* There is a current one, or none to restore; which is looked at first is not promised. */
+        pawl_status status;
+        CALL(status = pawl_credential_restore(store, &scope, "name", 4, versions[i]));
+        CHECK(status == PAWL_EXISTS || status == PAWL_NOT_FOUND);
+        REFUSED_AS(PAWL_NOT_FOUND, pawl_credential_restore(store, &scope, "none", 4, versions[i]));
+    }
+    uint8_t id[PAWL_VAULT_ID_SIZE];
+    memset(id, 0xFF, sizeof id);
+    DONE(pawl_credential_orphans(store, id, 10000, &view));
+    CALL(pawl_view_close(view));
+
+    /* A deletion that lasts until the end of time does not overflow. */
+    DONE(put(store, &scope, "kept", "s"));
+    DONE(pawl_credential_delete(store, &scope, "kept", 4, INT64_MAX));
+    DONE(pawl_credential_restore(store, &scope, "kept", 4, 0));
+    DONE(delete_now(store, &scope, "kept"));
+    finish();
+}
+
+static void put_options(void *unused) {
+    (void)unused;
+    prepare();
+    uint64_t version = 9;
+    pawl_put_options good = PAWL_INIT(pawl_put_options);
+#define PUT(options_) pawl_credential_put(store, &scope, "put", 3, "s", 1, options_, &version)
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_credential_put(store, &scope, "put", 3, NULL, 1, NULL, &version));
+    CHECK(version == 0);
+    for (size_t i = 2; i < ABSURD_COUNT; i++) {
+        REFUSED_FOR_SIZE(absurd[i], PAWL_LIMIT_SECRET,
+                         pawl_credential_put(store, &scope, "put", 3, "s", absurd[i], NULL, &version));
+        REFUSED(pawl_credential_put(store, &scope, "put", 3, NULL, absurd[i], NULL, &version));
+    }
+    uint8_t *large = calloc(1, PAWL_SECRET_SIZE_MAX + 1);
+    NEED(large != NULL);
+    REFUSED_AS(PAWL_LIMIT_SECRET,
+               pawl_credential_put(store, &scope, "put", 3, large, PAWL_SECRET_SIZE_MAX + 1, NULL, NULL));
+    STRUCT_SIZES(pawl_put_options, good, PUT(object));
+    STRUCT_GROWN(pawl_put_options, good, PUT(object));
+    DONE(delete_now(store, &scope, "put"));
+
+    pawl_put_options bad = good;
+    const uint32_t flags[] = {128, 256, 0x80000000u, UINT32_MAX, PAWL_PUT_SET_EXPIRY | PAWL_PUT_CLEAR_EXPIRY,
+                              PAWL_PUT_CREATE_ONLY | PAWL_PUT_IF_VERSION};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        bad.flags = flags[i];
+        bad.expires_ns = INT64_MAX - 1;
+        REFUSED_AS(PAWL_MISUSE_FLAGS, PUT(&bad));
+    }
+    for (size_t i = 0; i < TIME_COUNT; i++) {
+        bad = good;
+        bad.flags = PAWL_PUT_SET_EXPIRY;
+        bad.expires_ns = times[i];
+        pawl_status status;
+        CALL(status = PUT(&bad));
+        CHECK_SAYING(times[i] > 1 ? PAWL_STATUS_PRIMARY(status) <= PAWL_MISUSE : status == PAWL_TIME,
+                     "expiry %lld answers %s", (long long)times[i], pawl_status_name(status));
+        if (status == PAWL_OK) CALL(delete_now(store, &scope, "put"));
+    }
+    const uint64_t versions[] = {0, 1, UINT64_MAX, (uint64_t)INT64_MAX + 1};
+    for (size_t i = 0; i < 4; i++) {
+        bad = good;
+        bad.flags = PAWL_PUT_IF_VERSION;
+        bad.if_version = versions[i];
+        REFUSED_AS(PAWL_NOT_FOUND, PUT(&bad));
+    }
+
+    static char text[70000];
+    memset(text, 'a', sizeof text);
+    for (int which = 0; which < 2; which++) {
+        bad = good;
+        bad.flags = which == 0 ? PAWL_PUT_SET_LABEL : PAWL_PUT_SET_PROVIDER;
+        const void **field = which == 0 ? &bad.label : &bad.provider;
+        size_t *size = which == 0 ? &bad.label_size : &bad.provider_size;
+        *field = NULL;
+        *size = 3;
+        REFUSED_AS(PAWL_MISUSE_NULL, PUT(&bad));
+        *field = text;
+        for (size_t i = 0; i < ABSURD_COUNT; i++) {
+            *size = absurd[i];
+            REFUSED_FOR_SIZE(absurd[i], PAWL_MISUSE_LABEL, PUT(&bad));
+        }
+        *field = "a\0b";
+        *size = 3;
+        REFUSED_AS(PAWL_MISUSE_LABEL, PUT(&bad));
+        *field = "\xFF";
+        *size = 1;
+        REFUSED_AS(PAWL_MISUSE_LABEL, PUT(&bad));
+        *field = text;
+        *size = 256;
+        DONE(PUT(&bad));
+        DONE(delete_now(store, &scope, "put"));
+    }
+
+    pawl_attribute attributes[65];
+    char keys_[65][8];
+    for (int i = 0; i < 65; i++) {
+        snprintf(keys_[i], sizeof keys_[i], "k%d", i);
+        attributes[i] = (pawl_attribute){keys_[i], strlen(keys_[i]), "v", 1};
+    }
+    bad = good;
+    bad.flags = PAWL_PUT_SET_ATTRIBUTES;
+    bad.attributes = NULL;
+    bad.attribute_count = 1;
+    REFUSED_AS(PAWL_MISUSE_NULL, PUT(&bad));
+    bad.attributes = attributes;
+    const size_t counts[] = {65, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 32 + 1};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        bad.attribute_count = counts[i];
+        REFUSED_FOR_SIZE(counts[i], PAWL_LIMIT_ATTRIBUTES, PUT(&bad));
+    }
+    bad.attribute_count = 2;
+    attributes[1] = attributes[0];
+    REFUSED_AS(PAWL_MISUSE_ATTRIBUTE, PUT(&bad)); /* keys must be distinct */
+    const pawl_attribute wrong[] = {
+        {"k", 0, "v", 1},          {text, 129, "v", 1},         {"k", 1, text, 513},
+        {text, SIZE_MAX, "v", 1},  {"k", 1, text, SIZE_MAX},    {text, SIZE_MAX / 2 + 1, "v", 1},
+        {"k", 1, text, SIZE_MAX / 2 + 1}, {"a\0b", 3, "v", 1}, {"k", 1, "a\0b", 3},
+        {"\xC0\x80", 2, "v", 1},   {"k", 1, "\xFF", 1},         {NULL, 0, "v", 1},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        attributes[1] = wrong[i];
+        REFUSED_FOR_SIZE(wrong[i].key_size | wrong[i].value_size, PAWL_MISUSE_ATTRIBUTE, PUT(&bad));
+    }
+    attributes[1] = (pawl_attribute){NULL, 3, "v", 1};
+    REFUSED_AS(PAWL_MISUSE_NULL, PUT(&bad));
+    attributes[1] = (pawl_attribute){"k", 1, NULL, 3};
+    REFUSED_AS(PAWL_MISUSE_NULL, PUT(&bad));
+    attributes[1] = (pawl_attribute){text, 128, text, 512};
+    bad.attribute_count = 64;
+    DONE(PUT(&bad)); /* all limits at once */
+    DONE(delete_now(store, &scope, "put"));
+
+    DONE(pawl_credential_put(store, &scope, "put", 3, large, PAWL_SECRET_SIZE_MAX, NULL, NULL));
+    DONE(delete_now(store, &scope, "put"));
+    DONE(pawl_credential_put(store, &scope, "put", 3, NULL, 0, NULL, NULL));
+    DONE(delete_now(store, &scope, "put"));
+    free(large);
+    finish();
+}
+
+/* Options that no flag names are not looked at: the caller may leave anything there. */
+static void unnamed_options(void *unused) {
+    (void)unused;
+    prepare();
+    pawl_put_options options = PAWL_INIT(pawl_put_options);
+    options.if_version = UINT64_MAX;
+    options.expires_ns = INT64_MIN;
+    DONE(pawl_credential_put(store, &scope, "name", 4, "secret", 6, &options, NULL));
+    finish();
+}
+
+static void in_child(void (*group)(void *)) {
+    *line_at = 0;
+    int before = test_faults;
+    IN_CHILD(group, NULL);
+    if (test_faults > before) fprintf(stderr, "  the last call was at line %d\n", *line_at);
+}
+
+#define GROUP(name) \
+    static void name##_group(void) { in_child(name); }
+GROUP(pure)
+GROUP(recovery_keys)
+GROUP(opening)
+GROUP(keys)
+GROUP(tables)
+GROUP(store_calls)
+GROUP(slot_calls)
+GROUP(view_calls)
+GROUP(batch_calls)
+GROUP(scopes_and_names)
+GROUP(outputs_and_limits)
+GROUP(put_options)
+GROUP(unnamed_options)
+
+int main(void) {
+    line_at = shared_memory(sizeof(int));
+    test_path(""); /* the folder belongs to this process, not to a child */
+    RUN(pure_group);
+    RUN(recovery_keys_group);
+    RUN(opening_group);
+    RUN(keys_group);
+    RUN(tables_group);
+    RUN(store_calls_group);
+    RUN(slot_calls_group);
+    RUN(view_calls_group);
+    RUN(batch_calls_group);
+    RUN(scopes_and_names_group);
+    RUN(outputs_and_limits_group);
+    RUN(put_options_group);
+    RUN(unnamed_options_group);
+    FINISH;
+}

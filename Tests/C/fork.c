@@ -1,0 +1,190 @@
+/* After fork(): the child's inherited handles answer PAWL_CLOSED_FORKED and can be closed, the parent loses
+ * nothing, and the child may open a handle of its own. A child that hangs is ended by its alarm. */
+#include "setups.h"
+
+static pawl_scope scope;
+
+static struct inherited {
+    pawl_store *store, *batch;
+    pawl_view *view;
+    const char *path;
+} inherited;
+
+#define FORKED(call) ANSWERS(PAWL_CLOSED_FORKED, call)
+
+static void refuse_everything(pawl_store *handle) {
+    pawl_key key = raw_key();
+    pawl_view *view = NULL;
+    pawl_store *batch = NULL;
+    pawl_stats stats = PAWL_INIT(pawl_stats);
+    int32_t has;
+    uint32_t number;
+    const char *copy = "/tmp/never-written-by-pawl";
+    FORKED(put(handle, &scope, "child", "x"));
+    FORKED(get_is(handle, &scope, "n", NULL, NULL));
+    FORKED(pawl_credential_metadata(handle, &scope, "n", 1, &view));
+    FORKED(pawl_credential_has(handle, &scope, "n", 1, &has));
+    FORKED(pawl_credential_list(handle, &scope, NULL, 0, 10, &view));
+    FORKED(pawl_credential_deleted(handle, &scope, "n", 1, &view));
+    FORKED(delete_now(handle, &scope, "n"));
+    FORKED(pawl_credential_restore(handle, &scope, "n", 1, 0));
+    FORKED(pawl_credential_delete_all(handle, &scope, 0, NULL));
+    FORKED(pawl_credential_orphans(handle, NULL, 10, &view));
+    FORKED(pawl_credential_reconcile(handle, NULL, &view));
+    FORKED(pawl_batch_begin(handle, &batch));
+    FORKED(pawl_slot_list(handle, &view));
+    FORKED(pawl_slot_add(handle, &key, &number));
+    FORKED(pawl_slot_change(handle, 0, &key));
+    FORKED(pawl_slot_remove(handle, 0));
+    FORKED(pawl_store_copy(handle, copy, strlen(copy)));
+    FORKED(pawl_store_verify(handle, &view));
+    FORKED(pawl_store_stats(handle, &stats));
+    CHECK(view == NULL && batch == NULL);
+}
+
+static void as_a_child(void *commits) {
+    alarm(20);
+    refuse_everything(inherited.store);
+    refuse_everything(inherited.batch);
+    if (commits != NULL) {
+        FORKED(pawl_batch_commit(inherited.batch));
+        pawl_store_close(inherited.store);
+    } else {
+        pawl_store_close(inherited.store);
+        pawl_batch_rollback(inherited.batch);
+    }
+    pawl_view_close(inherited.view);
+}
+
+static void child_is_refused(setup *s) {
+    if (s->has_vault) return; /* a batch cannot put there; the rest is the same code */
+    MUST(put(s->store, &scope, "n", "old"));
+    for (int commits = 0; commits < 2; commits++) {
+        inherited = (struct inherited){.store = s->store};
+        MUST(pawl_credential_get(s->store, &scope, "n", 1, &inherited.view));
+        MUST(pawl_batch_begin(s->store, &inherited.batch));
+        MUST(put(inherited.batch, &scope, "before", "in batch"));
+        IN_CHILD(as_a_child, commits ? &inherited : NULL);
+        MUST(put(inherited.batch, &scope, "after", "in batch")); /* the parent's batch is still its own */
+        LACKS(s->store, &scope, "after");
+        MUST(pawl_batch_commit(inherited.batch));
+        HOLDS(s->store, &scope, "before", "in batch");
+        HOLDS(s->store, &scope, "after", "in batch");
+        LACKS(s->store, &scope, "child");
+        pawl_view_close(inherited.view);
+        setup_reopen(s);
+        HOLDS(s->store, &scope, "after", "in batch");
+        MUST(pawl_credential_delete_all(s->store, &scope, 0, NULL));
+        MUST(put(s->store, &scope, "n", "old"));
+    }
+    CHECK(damage_count(s->store) == 0);
+}
+
+static void with_a_handle_of_its_own(void *unused) {
+    (void)unused;
+    alarm(20);
+    FORKED(put(inherited.store, &scope, "child", "x"));
+    pawl_store *own = open_file(inherited.path);
+    HOLDS(own, &scope, "parent", "before");
+    MUST(put(own, &scope, "child", "own handle"));
+    FORKED(put(inherited.store, &scope, "child", "x"));
+    pawl_store_close(own);
+    pawl_store_close(inherited.store);
+}
+
+static void child_opens_its_own(void) {
+    char path[512];
+    snprintf(path, sizeof path, "%s", fresh_path());
+    pawl_store *store = open_file(path);
+    MUST(put(store, &scope, "parent", "before"));
+    inherited = (struct inherited){.store = store, .path = path};
+    IN_CHILD(with_a_handle_of_its_own, NULL);
+    HOLDS(store, &scope, "child", "own handle");
+    MUST(put(store, &scope, "parent", "after"));
+    pawl_store_close(store);
+    store = open_file(path);
+    HOLDS(store, &scope, "parent", "after");
+    HOLDS(store, &scope, "child", "own handle");
+    CHECK(damage_count(store) == 0);
+    pawl_store_close(store);
+}
+
+/* Forking while other threads are in the middle of calls: the child must not wait for locks that only they
+ * could let go, and the parent's acknowledged writes stay. */
+static volatile int stop;
+static long acknowledged[4];
+
+static void *keep_putting(void *context) {
+    long *last = context;
+    char name[16];
+    snprintf(name, sizeof name, "t%d", (int)(last - acknowledged));
+    for (long i = 1; !stop; i++) {
+        char secret[24];
+        snprintf(secret, sizeof secret, "%ld", i);
+        if (!OK(put(inherited.store, &scope, name, secret))) break;
+        *last = i;
+    }
+    return NULL;
+}
+
+static void quick_child(void *unused) {
+    (void)unused;
+    alarm(20);
+    FORKED(put(inherited.store, &scope, "child", "x"));
+    FORKED(get_is(inherited.store, &scope, "t0", NULL, NULL));
+    pawl_store_close(inherited.store);
+}
+
+static void fork_under_load(void) {
+    char path[512];
+    snprintf(path, sizeof path, "%s", fresh_path());
+    inherited = (struct inherited){.store = open_file(path)};
+    memset(acknowledged, 0, sizeof acknowledged);
+    stop = 0;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) NEED(pthread_create(threads + i, NULL, keep_putting, acknowledged + i) == 0);
+    for (int i = 0; i < (test_is_long() ? 500 : 50); i++) IN_CHILD(quick_child, NULL);
+    stop = 1;
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < 4; i++) {
+            char name[16], secret[24];
+            snprintf(name, sizeof name, "t%d", i);
+            snprintf(secret, sizeof secret, "%ld", acknowledged[i]);
+            CHECK(acknowledged[i] > 0);
+            HOLDS(inherited.store, &scope, name, secret);
+        }
+        CHECK(damage_count(inherited.store) == 0);
+        pawl_store_close(inherited.store);
+        if (pass == 0) inherited.store = open_file(path);
+    }
+}
+
+/* A program that opens its first store in a child, and in the parent as well. */
+static void open_one(void *path) {
+    pawl_store *store = open_file(path);
+    MUST(put(store, &scope, "n", "x"));
+    pawl_store_close(store);
+}
+
+static void stores_opened_after_the_fork(void) {
+    char path[512];
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s", fresh_path());
+        IN_CHILD(open_one, path);
+        pawl_store *store = open_file(path);
+        HOLDS(store, &scope, "n", "x");
+        pawl_store_close(store);
+        open_one(path);
+    }
+}
+
+int main(void) {
+    scope = scope_of("user", "project");
+    test_path("");
+    RUN_EACH(child_is_refused);
+    RUN(child_opens_its_own);
+    RUN(fork_under_load);
+    RUN(stores_opened_after_the_fork);
+    FINISH;
+}
