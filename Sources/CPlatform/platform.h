@@ -55,6 +55,11 @@ static inline int platform_file_kind(const char *path) {
     return errno == ENOENT ? 0 : -1;
 }
 
+/* 1 if this process may read a file and not write it. */
+static inline int platform_is_read_only(const char *path) {
+    return access(path, R_OK) == 0 && access(path, W_OK) != 0;
+}
+
 /* The size of what has this name, 0 if nothing has. */
 static inline int64_t platform_file_size(const char *path) {
     struct stat s;

@@ -103,6 +103,9 @@ package final class HostStorage: StoragePort {
 
     package func sibling() throws(Failure) -> any StoragePort { try HostStorage(table) }
 
+    /// The host's own waits are the host's.
+    package func interrupt() {}
+
     package func close() { rollback() }
 
     package func begin(_ mode: TransactionMode) throws(Failure) {

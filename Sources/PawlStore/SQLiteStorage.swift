@@ -16,11 +16,13 @@ package final class SQLiteStorage: StoragePort {
     private var prepared = [OpaquePointer?](repeating: nil, count: Statement.allCases.count)
     private var transaction: TransactionMode?
 
-    private init(_ db: OpaquePointer, _ path: StorePath, timeout: Int64) {
+    private init(
+        _ db: OpaquePointer, _ path: StorePath, timeout: Int64, _ interrupt: Interrupt
+    ) {
         self.db = db
         self.path = path
         busy = .allocate(capacity: 1)
-        busy.initialize(to: SQLiteBusy(timeout: timeout))
+        busy.initialize(to: SQLiteBusy(timeout: timeout, interrupt))
         sqlite3_busy_handler(
             db,
             { context, attempt in
@@ -35,21 +37,23 @@ package final class SQLiteStorage: StoragePort {
     /// it is. `timeout` is how long to wait for another writer, in nanoseconds; 0 or less: not at all.
     package static func open(path: [UInt8], timeout: Int64) throws(Failure) -> SQLiteStorage {
         do throws(Failure) {
-            return try open(StorePath(path), timeout: timeout)
+            return try open(StorePath(path), timeout: timeout, Interrupt())
         } catch {
             // Where the folder is missing, so is the store.
             throw error == .store(.cannotOpen, code: ENOENT) ? .notFound : error
         }
     }
 
-    private static func open(_ path: StorePath, timeout: Int64) throws(Failure) -> SQLiteStorage {
+    private static func open(
+        _ path: StorePath, timeout: Int64, _ interrupt: Interrupt
+    ) throws(Failure) -> SQLiteStorage {
         switch platform_file_kind(path.file) {
         case 1: break
         case 0: throw .notFound
         case 2: throw .store(.cannotOpen, code: SQLITE_CANTOPEN)
         default: throw .store(.cannotOpen, code: platform_errno())
         }
-        let storage = try connect(path, timeout: timeout)
+        let storage = try connect(path, timeout: timeout, interrupt)
         do throws(Failure) {
             try storage.configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             try storage.keepLog()
@@ -58,6 +62,10 @@ package final class SQLiteStorage: StoragePort {
             try storage.settle()
         } catch {
             storage.close()
+            // The log or its index can neither be written nor be made.
+            if case .store(.cannotOpen, let code) = error, platform_is_read_only(path.file) != 0 {
+                throw .store(.readOnly, code: code)
+            }
             throw error
         }
         return storage
@@ -73,6 +81,8 @@ package final class SQLiteStorage: StoragePort {
         // The log of a store that was deleted without it would be replayed into the new one.
         for suffix: StaticString in ["-wal", "-journal"] {
             guard platform_file_size(path.beside(suffix).file) == 0 else {
+                // Or of one that somebody else created since the look above.
+                guard platform_name_exists(path.file) == 0 else { throw .exists }
                 throw .store(.cannotOpen, code: EEXIST)
             }
         }
@@ -100,7 +110,7 @@ package final class SQLiteStorage: StoragePort {
     private static func build(
         _ draft: StorePath, timeout: Int64, fill: (any StoragePort) throws(Failure) -> Void
     ) throws(Failure) {
-        let storage = try connect(draft, timeout: timeout)
+        let storage = try connect(draft, timeout: timeout, Interrupt())
         defer { storage.close() }
         try storage.run("PRAGMA synchronous=FULL")
         try storage.begin(.write)
@@ -114,7 +124,7 @@ package final class SQLiteStorage: StoragePort {
     }
 
     private static func connect(
-        _ path: StorePath, timeout: Int64
+        _ path: StorePath, timeout: Int64, _ interrupt: Interrupt
     ) throws(Failure) -> SQLiteStorage {
         var handle: OpaquePointer?
         let flags =
@@ -125,7 +135,7 @@ package final class SQLiteStorage: StoragePort {
             sqlite3_close(handle)
             throw result == SQLITE_OK ? .limit(.memory) : failure(result)
         }
-        let storage = SQLiteStorage(handle, path, timeout: timeout)
+        let storage = SQLiteStorage(handle, path, timeout: timeout, interrupt)
         do throws(Failure) {
             try storage.configure(SQLITE_DBCONFIG_DEFENSIVE, 1)
             try storage.configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -200,7 +210,12 @@ package final class SQLiteStorage: StoragePort {
         if mode == .write, sqlite3_db_readonly(db, "main") != 0 {
             throw .store(.readOnly, code: SQLITE_READONLY)
         }
-        try perform(mode == .read ? .read : .write)
+        do throws(Failure) {
+            try perform(mode == .read ? .read : .write)
+        } catch {
+            throw error == .busy(.writer) && busy.pointee.interrupt.isRaised
+                ? .closed(.closed) : error
+        }
         transaction = mode
     }
 
@@ -281,13 +296,16 @@ package final class SQLiteStorage: StoragePort {
         var moved: Int32 = 0
         try check(sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved))
         guard moved == 0 else { throw .store(.cannotOpen, code: SQLITE_CANTOPEN) }
-        return try Self.open(path, timeout: busy.pointee.timeout)
+        return try Self.open(path, timeout: busy.pointee.timeout, busy.pointee.interrupt)
     }
+
+    package func interrupt() { busy.pointee.interrupt.raise() }
 
     package func close() {
         rollback()
         for statement in prepared { sqlite3_finalize(statement) }
         sqlite3_close(db)
+        busy.deinitialize(count: 1)
         busy.deallocate()
     }
 
@@ -463,12 +481,17 @@ package final class SQLiteStorage: StoragePort {
 /// hurry starves all others.
 private struct SQLiteBusy {
     let timeout: Int64
+    let interrupt: Interrupt
     private var deadline: Int64 = 0
 
-    init(timeout: Int64) { self.timeout = timeout }
+    init(timeout: Int64, _ interrupt: Interrupt) {
+        self.timeout = timeout
+        self.interrupt = interrupt
+    }
 
     /// False when time is up.
     mutating func sleep(_ attempt: Int32) -> Bool {
+        guard !interrupt.isRaised else { return false }
         let now = platform_monotonic_ns()
         if attempt == 0 {
             let (sum, overflow) = now.addingReportingOverflow(timeout)
@@ -525,8 +548,9 @@ private struct StorePath {
 
     /// A new name in the same folder.
     func draft() -> StorePath {
+        // Not from SQLite, whose generator forked processes share.
         var random: UInt64 = 0
-        sqlite3_randomness(8, &random)
+        withUnsafeMutableBytes(of: &random) { fillRandom($0) }
         var file = beside(".new-").file.dropLast()
         for _ in 0..<16 {
             let digit = UInt8(truncatingIfNeeded: random & 15)

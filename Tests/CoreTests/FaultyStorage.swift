@@ -125,5 +125,7 @@ final class FaultyStorage: StoragePort {
         return FaultyStorage(try inner.sibling(), plan)
     }
 
+    func interrupt() { inner.interrupt() }
+
     func close() { inner.close() }
 }

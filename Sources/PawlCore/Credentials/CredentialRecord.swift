@@ -66,7 +66,9 @@ package struct CredentialRecord {
 
     package init(decoding buffer: SecretBuffer) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
-        guard try reader.integer(UInt8.self) == Self.format else { throw .version }
+        let format = try reader.integer(UInt8.self)
+        guard format <= Self.format else { throw .version }
+        guard format == Self.format else { throw .corrupt(.record) }
         let location = try reader.integer(UInt8.self)
         version = try reader.integer(UInt64.self)
         created = try reader.integer(Int64.self)

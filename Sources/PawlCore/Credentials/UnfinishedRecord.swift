@@ -62,7 +62,9 @@ package struct UnfinishedRecord {
 
     package init(decoding buffer: SecretBuffer) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
-        guard try reader.integer(UInt8.self) == Self.format else { throw .version }
+        let format = try reader.integer(UInt8.self)
+        guard format <= Self.format else { throw .version }
+        guard format == Self.format else { throw .corrupt(.record) }
         id = try VaultID(reader.take(VaultID.size))
         version = try reader.integer(UInt64.self)
         base = try reader.integer(UInt64.self)

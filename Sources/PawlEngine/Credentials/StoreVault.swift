@@ -160,7 +160,7 @@ extension Store {
         } catch {
             guard case .store(.indeterminate, _) = error else { return (.refused(error), nil) }
             // Look what became of it. What cannot be told is left to reconcile.
-            let isFlipped = try transact(.read) { (transaction) throws(Failure) -> Bool? in
+            let isFlipped = try? transact(.read) { (transaction) throws(Failure) -> Bool? in
                 if try transaction.get(write.intentRow) != nil { return false }
                 guard let buffer = try transaction.get(write.row) else { return nil }
                 let record = try CredentialRecord(decoding: buffer)

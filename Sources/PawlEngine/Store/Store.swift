@@ -166,7 +166,7 @@ package final class Store {
     /// Refuses all further calls, waits for those in flight, rolls batches back, wipes the keys. `end` runs
     /// last. After a fork nothing but memory is touched.
     package func close(_ end: @escaping () -> Void) {
-        shared.lifecycle.close { [self] in
+        shared.lifecycle.close(wake: port.interrupt) { [self] in
             if !shared.lifecycle.isForked {
                 for batch in shared.batches {
                     try? batch.lock.withLock {

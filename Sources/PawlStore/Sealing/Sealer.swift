@@ -78,6 +78,7 @@ package final class Sealer {
     package func open(_ sealed: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
         guard let format = sealed.first else { throw .corrupt(.record) }
         guard format <= Self.format else { throw .version }
+        guard format == Self.format else { throw .corrupt(.record) }
         let key = Bytes(try arena.key(Slot.values))
         let place = try associated(row)
         guard
