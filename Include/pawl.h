@@ -23,7 +23,7 @@
  *    exceptions: PAWL_STORE_INDETERMINATE (whether the commit happened is unknown: read again and
  *    compare versions) and PAWL_STORE_VAULT (an unfinished write is recorded as an intent or an
  *    orphan, see pawl_credential_orphans). Inside a batch each call is all or nothing by itself.
- * 5. Secrets. Only credential secrets, keys of slots and recovery keys are secret. They never appear in
+ * 5. Secrets. Only credential secrets, keys of slots and recovery keys cross this interface as secrets. They never appear in
  *    an error. A view is wiped when it is closed; the caller wipes its own copies.
  * 6. Time. All times are int64 nanoseconds since 1970-01-01 UTC, durations int64 nanoseconds;
  *    PAWL_NEVER stands for "no such time". Time comes from the clock in the store's options, by
@@ -110,6 +110,7 @@ typedef int32_t pawl_status;
 #define PAWL_MISUSE_ROW 0x0F01       /* no such row, or the view holds rows of another type */
 #define PAWL_MISUSE_TIME 0x1001      /* a duration is negative */
 #define PAWL_MISUSE_HANDLE 0x1101    /* a batch where a store is needed, or the reverse */
+#define PAWL_MISUSE_ACCOUNT 0x1201   /* an account's name must be 1-255 bytes of UTF-8 without NUL */
 #define PAWL_STATE_BATCH 0x0105      /* not possible inside a batch */
 #define PAWL_STATE_CONFLICT 0x0205   /* if_version names another version than the current one */
 #define PAWL_STATE_WITHDRAWN 0x0305  /* a delete_all or reconcile overtook this put; nothing was stored */
@@ -523,6 +524,62 @@ typedef struct pawl_reconcile_options {
  * PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_credential_reconcile(pawl_store *store, const pawl_reconcile_options *options,
                                       pawl_view **orphans);
+
+/* ---------------------------------------------------------------- accounts */
+
+#define PAWL_ACCOUNT_ID_SIZE 16
+#define PAWL_IDENTITY_KEY_SIZE 32
+
+/* The public side of an account, or of a peer's: two public keys and the name that the host gave. */
+typedef struct pawl_identity {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    uint8_t signing_key[PAWL_IDENTITY_KEY_SIZE];   /* Ed25519, RFC 8032 */
+    uint8_t agreement_key[PAWL_IDENTITY_KEY_SIZE]; /* X25519, RFC 7748 */
+    const void *name; /* 1-255 bytes of UTF-8 without NUL */
+    size_t name_size;
+} pawl_identity;
+
+/* An identity in a store. A store may hold thousands. */
+typedef struct pawl_account {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    uint8_t id[PAWL_ACCOUNT_ID_SIZE];
+    uint8_t signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t agreement_key[PAWL_IDENTITY_KEY_SIZE];
+    int64_t created_ns;
+    const uint8_t *name;
+    size_t name_size;
+} pawl_account;
+
+/* Draws an identity under a name of 1-255 bytes, which peers will see, and writes its account's random id.
+ * Names need not differ. PAWL_MISUSE_ACCOUNT. Since ABI 1. */
+pawl_status pawl_account_create(pawl_store *store, const void *name, size_t name_size,
+                                uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+/* One row. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_account_get(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                             pawl_view **view);
+/* At most `limit` (1-10000) rows in the order of their ids, after `after_id` (NULL: from the start; it need not
+ * be there any more). A damaged record is left out; pawl_store_verify names it. Since ABI 1. */
+pawl_status pawl_account_list(pawl_store *store, const uint8_t *after_id, size_t limit, pawl_view **accounts);
+/* Erases an account and its secret keys. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_account_delete(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+
+pawl_status pawl_view_account(const pawl_view *view, size_t row, pawl_account *account);
+
+/* Room for a safety number: 12 groups of 5 digits, spaces between them, NUL. */
+#define PAWL_SAFETY_NUMBER_SIZE 72
+/* A safety number for a QR code: one version byte and two hashes of 32 bytes. */
+#define PAWL_SAFETY_CODE_SIZE 65
+
+/* What two people compare to know that nobody stands between them: the same for (a, b) and (b, a), another one as
+ * soon as a key or name of either differs. As digits to read aloud, NUL-terminated (*out_len is
+ * without the NUL), and as bytes to show as a QR code and compare whole. Takes a few milliseconds.
+ * PAWL_BUFFER, PAWL_MISUSE_ACCOUNT. Since ABI 1. */
+pawl_status pawl_safety_number(const pawl_identity *a, const pawl_identity *b, char *out, size_t out_size,
+                               size_t *out_len);
+pawl_status pawl_safety_code(const pawl_identity *a, const pawl_identity *b, uint8_t *out, size_t out_size,
+                             size_t *out_len);
 
 #ifdef __cplusplus
 }

@@ -48,6 +48,7 @@ private func number(_ rule: Failure.Misuse) -> pawl_status {
     case .row: PAWL_MISUSE_ROW
     case .time: PAWL_MISUSE_TIME
     case .handle: PAWL_MISUSE_HANDLE
+    case .account: PAWL_MISUSE_ACCOUNT
     }
 }
 
@@ -161,6 +162,8 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
     case PAWL_MISUSE_TIME: ("PAWL_MISUSE_TIME", "A duration must not be negative.")
     case PAWL_MISUSE_HANDLE:
         ("PAWL_MISUSE_HANDLE", "This call needs a batch and got a store, or the reverse.")
+    case PAWL_MISUSE_ACCOUNT:
+        ("PAWL_MISUSE_ACCOUNT", "An account's name must be 1-255 bytes of UTF-8 without NUL.")
     case PAWL_STATE_BATCH:
         ("PAWL_STATE_BATCH", "This is not possible inside a batch; end it first.")
     case PAWL_STATE_CONFLICT:

@@ -118,6 +118,29 @@ public func pawl_view_orphan(
     }
 }
 
+@_cdecl("pawl_view_account")
+public func pawl_view_account(
+    _ view: OpaquePointer?, _ row: Int, _ account: UnsafeMutablePointer<pawl_account>?
+) -> pawl_status {
+    fillRow(view, account) { (rows, account) throws(Failure) in
+        guard case .accounts(let rows) = rows, rows.indices.contains(row) else {
+            throw .misuse(.row)
+        }
+        let record = rows[row].record
+        withUnsafeMutableBytes(of: &account.id) { target in
+            rows[row].id.withBytes { target.copyMemory(from: $0) }
+        }
+        withUnsafeMutableBytes(of: &account.signing_key) {
+            $0.copyMemory(from: record.identity.signing)
+        }
+        withUnsafeMutableBytes(of: &account.agreement_key) {
+            $0.copyMemory(from: record.identity.agreement)
+        }
+        account.created_ns = record.created
+        (account.name, account.name_size) = field(record.name)
+    }
+}
+
 private func fillRow<Row>(
     _ view: OpaquePointer?, _ target: UnsafeMutablePointer<Row>?,
     _ body: (View.Rows, inout Row) throws(Failure) -> Void

@@ -22,7 +22,7 @@ package enum Failure: Error, Equatable {
 
     package enum Misuse: Equatable {
         case null, size, structure, flags, name, user, project, label, attribute, path, key
-        case hashing, recovery, recoveryPrefix, row, time, handle
+        case hashing, recovery, recoveryPrefix, row, time, handle, account
     }
     package enum State: Equatable { case batch, conflict, withdrawn, lastSlot, noVault }
     package enum Limit: Equatable { case secret, attributes, slots, memory, counter }

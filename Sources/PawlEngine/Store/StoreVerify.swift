@@ -44,6 +44,7 @@ extension Store {
             let buffer = try sealer.open(value, for: row)
             return try CredentialRow(decoding: buffer).record
         case .intent, .orphan: _ = try UnfinishedRecord(decoding: sealer.open(value, for: row))
+        case .account: _ = try AccountRecord(decoding: sealer.open(value, for: row))
         case nil: throw .version
         }
         return nil

@@ -9,6 +9,7 @@ package final class View {
         case slots([SlotRecord])
         case damages([DamageRow])
         case unfinished([UnfinishedRow])
+        case accounts([AccountRow])
     }
     package let rows: Rows
 
@@ -20,6 +21,7 @@ package final class View {
         case .slots(let rows): rows.count
         case .damages(let rows): rows.count
         case .unfinished(let rows): rows.count
+        case .accounts(let rows): rows.count
         }
     }
 }
@@ -46,6 +48,11 @@ package struct CredentialRow {
         row.fetched = fetched
         return row
     }
+}
+
+package struct AccountRow {
+    package let id: Identifier
+    package let record: AccountRecord
 }
 
 package struct DamageRow {

@@ -18,6 +18,8 @@ package enum RowKind: UInt8 {
     case intent = 0x23
     /// A vault value to be removed: then vault id.
     case orphan = 0x24
+    /// An identity of this store's user: then account id.
+    case account = 0x30
 }
 
 /// A key of the storage engine, or the prefix that a range of them shares.

@@ -1,0 +1,45 @@
+package import PawlCrypto
+
+/// An account as stored: its name and its identity keys, secret and public.
+///
+/// Layout (little endian): format 1, created 8, Ed25519 seed 32, X25519 secret 32, Ed25519 public 32,
+/// X25519 public 32, name (u16 length).
+package struct AccountRecord {
+    package static let nameSizes = 1...255
+
+    package let created: Int64
+    package let name: Bytes
+    package let identity: IdentityPublic
+    private let owner: SecretBuffer
+
+    private static let format: UInt8 = 1
+
+    package static func encode(
+        name: Bytes, keys: IdentityKeys, created: Int64
+    ) throws(Failure) -> SecretBuffer {
+        guard name.isText(nameSizes) else { throw .misuse(.account) }
+        let buffer = try SecretBuffer(count: 1 + 8 + IdentityKeys.size + 2 + name.count)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(format)
+        writer.integer(created)
+        writer.append(keys.bytes.bytes)
+        writer.field(name, UInt16.self)
+        try writer.finish()
+        return buffer
+    }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        let format = try reader.integer(UInt8.self)
+        guard format <= Self.format else { throw .version }
+        guard format == Self.format else { throw .corrupt(.record) }
+        created = try reader.integer(Int64.self)
+        _ = try reader.take(2 * IdentityPublic.keySize)
+        identity = try IdentityPublic(
+            signing: reader.take(IdentityPublic.keySize),
+            agreement: reader.take(IdentityPublic.keySize))
+        name = try reader.field(UInt16.self)
+        try reader.finish()
+        owner = buffer
+    }
+}

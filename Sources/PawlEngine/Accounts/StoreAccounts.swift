@@ -1,0 +1,62 @@
+internal import PawlCore
+package import PawlCrypto
+internal import PawlStore
+
+/// Accounts: identities in a store.
+extension Store {
+    /// Draws an identity and answers its account's id.
+    package func createAccount(named name: Bytes) throws(Failure) -> Identifier {
+        let keys = try IdentityKeys.draw()
+        return try transact(.write) { (transaction) throws(Failure) in
+            let id = Identifier.random()
+            let record = try AccountRecord.encode(name: name, keys: keys, created: now())
+            try transaction.put(.account(id), record)
+            return id
+        }
+    }
+
+    package func account(_ id: Identifier) throws(Failure) -> AccountRow {
+        let buffer = try transact(.read) { (transaction) throws(Failure) in
+            try transaction.get(.account(id))
+        }
+        guard let buffer else { throw .notFound }
+        return try AccountRow(id: id, record: AccountRecord(decoding: buffer))
+    }
+
+    /// In the order of their ids, at most `limit` after `after`. Damaged ones are left to verify.
+    package func accounts(after: Identifier?, limit: Int) throws(Failure) -> [AccountRow] {
+        try transact(.read) { (transaction) throws(Failure) in
+            var rows: [AccountRow] = []
+            let start = after.map { RowKey.account($0) }
+            try transaction.scanRaw(RowKey(.account), after: start) {
+                (row, value) throws(Failure) in
+                if let id = row.accountID, let buffer = try? transaction.sealer.open(value, for: row),
+                    let record = try? AccountRecord(decoding: buffer)
+                {
+                    rows.append(AccountRow(id: id, record: record))
+                }
+                return rows.count < limit
+            }
+            return rows
+        }
+    }
+
+    package func deleteAccount(_ id: Identifier) throws(Failure) {
+        try transact(.write) { (transaction) throws(Failure) in
+            var isThere = false
+            try transaction.getRaw(.account(id)) { _ in isThere = true }
+            guard isThere else { throw .notFound }
+            transaction.delete(.account(id))
+        }
+    }
+}
+
+extension RowKey {
+    fileprivate static func account(_ id: Identifier) -> RowKey {
+        id.withBytes { RowKey(.account).appending($0) }
+    }
+
+    fileprivate var accountID: Identifier? {
+        withBytes { try? Identifier(Bytes(rebasing: $0.dropFirst())) }
+    }
+}
