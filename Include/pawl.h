@@ -12,7 +12,9 @@
  * 2. Threads. A `pawl_store` may be used from any number of threads at once, and one file by any number
  *    of processes. A batch is confined to one thread at a time. A `pawl_view` never changes and may be
  *    read from any thread until it is closed. After fork(), the child's inherited handles answer
- *    PAWL_CLOSED_FORKED to everything; closing them there only wipes and frees memory.
+ *    PAWL_CLOSED_FORKED to everything; closing them there only wipes and frees memory. Opening a file
+ *    there answers the same if the parent had one open: SQLite's locks do not survive a fork. Fork
+ *    before opening, or exec (in Python: spawn).
  * 3. Ownership. Inputs are read during the call and never kept, except callback tables: their functions
  *    and contexts must outlive the store. Pointers in a row belong to its view and end with
  *    pawl_view_close. NULL with size 0 is an empty input; NULL with another size is PAWL_MISUSE_NULL.
@@ -35,8 +37,9 @@
  * store's own callbacks), PAWL_CLOSED, PAWL_CORRUPT (a record is damaged; the others stay readable)
  * and PAWL_VERSION (a record was written by a newer Pawl; it is left alone).
  *
- * Callbacks. Clock and storage callbacks run while the store is locked; vault callbacks run under no lock
- * and in no transaction. All must return; none may call back into the same store (PAWL_BUSY), except
+ * Callbacks. Clock and storage callbacks run while the store is locked, but a batch and a copy have
+ * transactions of their own beside the store's; vault callbacks run under no lock and in no transaction. So all
+ * must be safe to call from several threads at once. All must return; none may call back into the same store (PAWL_BUSY), except
  * pawl_store_close, which then takes effect when the outer call returns.
  */
 #ifndef PAWL_H
@@ -292,7 +295,7 @@ typedef struct pawl_damage {
 } pawl_damage;
 
 /* Reads and authenticates every record and lists those that are damaged: rows of pawl_damage; none when all
- * is well. Changes nothing. Since ABI 1. */
+ * is well. Of slots it can tell the form only: whether one opens shows when its key is tried. Changes nothing. Since ABI 1. */
 pawl_status pawl_store_verify(pawl_store *store, pawl_view **damages);
 pawl_status pawl_view_damage(const pawl_view *view, size_t row, pawl_damage *damage);
 
@@ -423,7 +426,8 @@ typedef struct pawl_credential {
 } pawl_credential;
 
 /* Creates or replaces the secret of `name` (1-256 bytes) in `scope`: 0 bytes to 16 MiB, durable when this
- * returns. *version (may be NULL) is greater than every version this store gave before, of any name.
+ * returns. *version (may be NULL) is greater than every version committed to this store before, of any
+ * name; one from a batch that was rolled back may be given again.
  * `options` may be NULL. PAWL_EXISTS, PAWL_NOT_FOUND (PAWL_PUT_IF_VERSION and nothing there),
  * PAWL_STATE_CONFLICT, PAWL_STATE_WITHDRAWN, PAWL_TIME, PAWL_LIMIT_SECRET, PAWL_LIMIT_ATTRIBUTES,
  * PAWL_STORE_VAULT. Since ABI 1. */

@@ -76,18 +76,27 @@ private func checkSize(_ pointer: UnsafeRawPointer, _ known: Int) throws(Failure
     }
 }
 
-/// Where a result goes: the struct is cleared, but for its struct_size, and then filled by `body`.
-func fill<T>(
-    _ pointer: UnsafeMutablePointer<T>?, _ body: (inout T) throws(Failure) -> Void
-) throws(Failure) {
-    guard let pointer else { throw .misuse(.null) }
+/// Where a result goes. The struct is cleared at once, but for its struct_size, whatever becomes of the
+/// call; nil if there is none or its size is not right.
+func cleared<T>(_ pointer: UnsafeMutablePointer<T>?) -> UnsafeMutablePointer<T>? {
+    guard let pointer else { return nil }
     let raw = UnsafeMutableRawPointer(pointer)
     let size = Int(raw.loadUnaligned(as: UInt32.self))
-    guard size >= MemoryLayout<T>.size, size <= structSizeLimit else { throw .misuse(.structure) }
+    guard size >= MemoryLayout<T>.size, size <= structSizeLimit else { return nil }
     let head = MemoryLayout<UInt32>.size
     UnsafeMutableRawBufferPointer(start: raw + head, count: size - head).initializeMemory(
         as: UInt8.self, repeating: 0)
-    try body(&pointer.pointee)
+    return pointer
+}
+
+/// Fills what `cleared` gave for `pointer`.
+func fill<T>(
+    _ pointer: UnsafeMutablePointer<T>?, _ target: UnsafeMutablePointer<T>?,
+    _ body: (inout T) throws(Failure) -> Void
+) throws(Failure) {
+    guard pointer != nil else { throw .misuse(.null) }
+    guard let target else { throw .misuse(.structure) }
+    try body(&target.pointee)
 }
 
 func check(flags: UInt32, allowed: Int32) throws(Failure) {

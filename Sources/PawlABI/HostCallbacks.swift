@@ -103,9 +103,6 @@ package final class HostStorage: StoragePort {
 
     package func sibling() throws(Failure) -> any StoragePort { try HostStorage(table) }
 
-    /// The host's own waits are the host's.
-    package func interrupt() {}
-
     package func close() { rollback() }
 
     package func begin(_ mode: TransactionMode) throws(Failure) {
@@ -164,7 +161,13 @@ package final class HostStorage: StoragePort {
         from: Bytes, to: Bytes, limit: Int, _ body: (Bytes, Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
         try require()
-        try visiting(body) { visit, visitor in
+        try visiting { (key, value) throws(Failure) in
+            // A host that ignores the range would show one scope the rows of another.
+            guard !key.lexicographicallyPrecedes(from), key.lexicographicallyPrecedes(to) else {
+                throw .store(.host, code: PAWL_MISUSE)
+            }
+            return try body(key, value)
+        } with: { visit, visitor in
             table.scan?(
                 table.context, transaction, from.octets, from.count, to.octets, to.count, limit,
                 visit, visitor)

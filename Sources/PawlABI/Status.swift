@@ -217,7 +217,10 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
     case PAWL_BUSY_CHANGED:
         ("PAWL_BUSY_CHANGED", "Somebody else kept changing the same thing; try again.")
     case PAWL_CLOSED_FORKED:
-        ("PAWL_CLOSED_FORKED", "The handle came through fork(); open the store in this process.")
+        (
+            "PAWL_CLOSED_FORKED",
+            "A store was open across fork(); fork before opening, or start a new program (exec, spawn)."
+        )
     default: nil
     }
 }

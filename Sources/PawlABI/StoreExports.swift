@@ -50,8 +50,9 @@ public func pawl_store_verify(
 public func pawl_store_stats(
     _ store: OpaquePointer?, _ stats: UnsafeMutablePointer<pawl_stats>?
 ) -> pawl_status {
-    withStore(store) { (store) throws(Failure) in
-        try fill(stats) { (stats) in
+    let target = cleared(stats)
+    return withStore(store) { (store) throws(Failure) in
+        try fill(stats, target) { (stats) in
             stats.memory_locked = store.isMemoryLocked ? 1 : 0
             store.withCounters { counters in
                 stats.transactions = counters.transactions
@@ -110,6 +111,7 @@ public func pawl_recovery_key_generate(
     _ out_len: UnsafeMutablePointer<Int>?
 ) -> pawl_status {
     out_len?.pointee = 0
+    if out_size > 0 { out?.pointee = 0 }
     return boundary { () throws(Failure) in
         let length = try output(out_len)
         guard out_size >= 0 else { throw .misuse(.size) }

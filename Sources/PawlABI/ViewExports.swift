@@ -145,9 +145,10 @@ private func fillRow<Row>(
     _ view: OpaquePointer?, _ target: UnsafeMutablePointer<Row>?,
     _ body: (View.Rows, inout Row) throws(Failure) -> Void
 ) -> pawl_status {
-    boundary { () throws(Failure) in
+    let cleared = cleared(target)
+    return boundary { () throws(Failure) in
         guard let view = object(view, as: View.self) else { throw .misuse(.null) }
-        try fill(target) { (target) throws(Failure) in try body(view.rows, &target) }
+        try fill(target, cleared) { (target) throws(Failure) in try body(view.rows, &target) }
     }
 }
 

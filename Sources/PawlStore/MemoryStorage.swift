@@ -9,31 +9,29 @@ package import PawlCrypto
 package final class MemoryStorage: StoragePort {
     private let shared: MemoryShared
     private let timeout: Int64
-    private let ended: Interrupt
     private var rows = MemoryRows()
     private var transaction: TransactionMode?
 
     /// `timeout` is how long to wait for another writer, in nanoseconds; 0 or less: not at all.
     package convenience init(timeout: Int64) {
-        self.init(MemoryShared(MemoryRows()), timeout: timeout, Interrupt())
+        self.init(MemoryShared(MemoryRows()), timeout: timeout)
     }
 
-    private init(_ shared: MemoryShared, timeout: Int64, _ ended: Interrupt) {
+    private init(_ shared: MemoryShared, timeout: Int64) {
         self.shared = shared
-        self.ended = ended
         self.timeout = timeout
     }
 
     /// A store of its own with what is committed now.
     package func snapshot() -> MemoryStorage {
-        MemoryStorage(MemoryShared(shared.current()), timeout: timeout, Interrupt())
+        MemoryStorage(MemoryShared(shared.current()), timeout: timeout)
     }
 
     package func begin(_ mode: TransactionMode) throws(Failure) {
         guard transaction == nil else { throw .internal }
         switch mode {
         case .read: rows = shared.current()
-        case .write: rows = try shared.beginWriting(timeout, ended)
+        case .write: rows = try shared.beginWriting(timeout)
         }
         transaction = mode
     }
@@ -82,12 +80,7 @@ package final class MemoryStorage: StoragePort {
     }
 
     package func sibling() throws(Failure) -> any StoragePort {
-        MemoryStorage(shared, timeout: timeout, ended)
-    }
-
-    package func interrupt() {
-        ended.raise()
-        shared.wakeAll()
+        MemoryStorage(shared, timeout: timeout)
     }
 
     package func close() { rollback() }
@@ -121,24 +114,17 @@ private final class MemoryShared {
         return committed
     }
 
-    func beginWriting(_ timeout: Int64, _ ended: Interrupt) throws(Failure) -> MemoryRows {
+    func beginWriting(_ timeout: Int64) throws(Failure) -> MemoryRows {
         pthread_mutex_lock(&gate.pointee.lock)
         defer { pthread_mutex_unlock(&gate.pointee.lock) }
         let start = platform_monotonic_ns()
         while isWriting {
-            guard !ended.isRaised else { throw .closed(.closed) }
             let left = timeout - (platform_monotonic_ns() - start)
             guard timeout > 0, left > 0 else { throw .busy(.writer) }
             platform_gate_wait(gate, left)
         }
         isWriting = true
         return committed
-    }
-
-    func wakeAll() {
-        pthread_mutex_lock(&gate.pointee.lock)
-        pthread_cond_broadcast(&gate.pointee.changed)
-        pthread_mutex_unlock(&gate.pointee.lock)
     }
 
     /// Nil leaves everything as it was.

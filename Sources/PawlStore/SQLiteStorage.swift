@@ -16,13 +16,11 @@ package final class SQLiteStorage: StoragePort {
     private var prepared = [OpaquePointer?](repeating: nil, count: Statement.allCases.count)
     private var transaction: TransactionMode?
 
-    private init(
-        _ db: OpaquePointer, _ path: StorePath, timeout: Int64, _ interrupt: Interrupt
-    ) {
+    private init(_ db: OpaquePointer, _ path: StorePath, timeout: Int64) {
         self.db = db
         self.path = path
         busy = .allocate(capacity: 1)
-        busy.initialize(to: SQLiteBusy(timeout: timeout, interrupt))
+        busy.initialize(to: SQLiteBusy(timeout: timeout))
         sqlite3_busy_handler(
             db,
             { context, attempt in
@@ -37,23 +35,21 @@ package final class SQLiteStorage: StoragePort {
     /// it is. `timeout` is how long to wait for another writer, in nanoseconds; 0 or less: not at all.
     package static func open(path: [UInt8], timeout: Int64) throws(Failure) -> SQLiteStorage {
         do throws(Failure) {
-            return try open(StorePath(path), timeout: timeout, Interrupt())
+            return try open(StorePath(path), timeout: timeout)
         } catch {
             // Where the folder is missing, so is the store.
             throw error == .store(.cannotOpen, code: ENOENT) ? .notFound : error
         }
     }
 
-    private static func open(
-        _ path: StorePath, timeout: Int64, _ interrupt: Interrupt
-    ) throws(Failure) -> SQLiteStorage {
+    private static func open(_ path: StorePath, timeout: Int64) throws(Failure) -> SQLiteStorage {
         switch platform_file_kind(path.file) {
         case 1: break
         case 0: throw .notFound
         case 2: throw .store(.cannotOpen, code: SQLITE_CANTOPEN)
         default: throw .store(.cannotOpen, code: platform_errno())
         }
-        let storage = try connect(path, timeout: timeout, interrupt)
+        let storage = try connect(path, timeout: timeout)
         do throws(Failure) {
             try storage.configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             try storage.keepLog()
@@ -110,7 +106,7 @@ package final class SQLiteStorage: StoragePort {
     private static func build(
         _ draft: StorePath, timeout: Int64, fill: (any StoragePort) throws(Failure) -> Void
     ) throws(Failure) {
-        let storage = try connect(draft, timeout: timeout, Interrupt())
+        let storage = try connect(draft, timeout: timeout)
         defer { storage.close() }
         try storage.run("PRAGMA synchronous=FULL")
         try storage.begin(.write)
@@ -124,7 +120,7 @@ package final class SQLiteStorage: StoragePort {
     }
 
     private static func connect(
-        _ path: StorePath, timeout: Int64, _ interrupt: Interrupt
+        _ path: StorePath, timeout: Int64
     ) throws(Failure) -> SQLiteStorage {
         var handle: OpaquePointer?
         let flags =
@@ -135,7 +131,7 @@ package final class SQLiteStorage: StoragePort {
             sqlite3_close(handle)
             throw result == SQLITE_OK ? .limit(.memory) : failure(result)
         }
-        let storage = SQLiteStorage(handle, path, timeout: timeout, interrupt)
+        let storage = SQLiteStorage(handle, path, timeout: timeout)
         do throws(Failure) {
             try storage.configure(SQLITE_DBCONFIG_DEFENSIVE, 1)
             try storage.configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -210,12 +206,7 @@ package final class SQLiteStorage: StoragePort {
         if mode == .write, sqlite3_db_readonly(db, "main") != 0 {
             throw .store(.readOnly, code: SQLITE_READONLY)
         }
-        do throws(Failure) {
-            try perform(mode == .read ? .read : .write)
-        } catch {
-            throw error == .busy(.writer) && busy.pointee.interrupt.isRaised
-                ? .closed(.closed) : error
-        }
+        try perform(mode == .read ? .read : .write)
         transaction = mode
     }
 
@@ -296,16 +287,13 @@ package final class SQLiteStorage: StoragePort {
         var moved: Int32 = 0
         try check(sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved))
         guard moved == 0 else { throw .store(.cannotOpen, code: SQLITE_CANTOPEN) }
-        return try Self.open(path, timeout: busy.pointee.timeout, busy.pointee.interrupt)
+        return try Self.open(path, timeout: busy.pointee.timeout)
     }
-
-    package func interrupt() { busy.pointee.interrupt.raise() }
 
     package func close() {
         rollback()
         for statement in prepared { sqlite3_finalize(statement) }
         sqlite3_close(db)
-        busy.deinitialize(count: 1)
         busy.deallocate()
     }
 
@@ -457,7 +445,7 @@ package final class SQLiteStorage: StoragePort {
     private static func failure(_ result: Int32) -> Failure {
         let code = (0...32767).contains(result) ? result : 0
         return switch result & 0xFF {
-        case SQLITE_BUSY: .busy(.writer)
+        case SQLITE_BUSY, SQLITE_PROTOCOL: .busy(.writer)
         case SQLITE_FULL: .store(.full, code: code)
         case SQLITE_READONLY: .store(.readOnly, code: code)
         case SQLITE_CANTOPEN: .store(.cannotOpen, code: code)
@@ -481,17 +469,12 @@ package final class SQLiteStorage: StoragePort {
 /// hurry starves all others.
 private struct SQLiteBusy {
     let timeout: Int64
-    let interrupt: Interrupt
     private var deadline: Int64 = 0
 
-    init(timeout: Int64, _ interrupt: Interrupt) {
-        self.timeout = timeout
-        self.interrupt = interrupt
-    }
+    init(timeout: Int64) { self.timeout = timeout }
 
     /// False when time is up.
     mutating func sleep(_ attempt: Int32) -> Bool {
-        guard !interrupt.isRaised else { return false }
         let now = platform_monotonic_ns()
         if attempt == 0 {
             let (sum, overflow) = now.addingReportingOverflow(timeout)

@@ -41,10 +41,6 @@ package protocol StoragePort: AnyObject {
     /// A second connection to the same data.
     func sibling() throws(Failure) -> any StoragePort
 
-    /// Ends waits for other writers, now and from now on, here and in all siblings: `begin` throws
-    /// `closed(.closed)` instead. The one function that another thread may call at any time.
-    func interrupt()
-
     /// Ends the connection, rolling back what is open. Called once, last.
     func close()
 }

@@ -94,7 +94,8 @@ import Testing
                 #expect(number == text(try SafetyNumber.text(b, a)))
                 #expect(array(try SafetyNumber.code(a, b)) == array(try SafetyNumber.code(b, a)))
                 // Computed with Python's hashlib from the specification; never to change.
-                let wanted = "74069 05185 00696 14692 41011 41394" + " 87883 66510 87752 78475 41713 69480"
+                let wanted =
+                    "74069 05185 00696 14692 41011 41394" + " 87883 66510 87752 78475 41713 69480"
                 #expect(number == wanted)
                 let renamed = try SafetyNumber.Side(identity: a.identity, name: bob)
                 #expect(number != text(try SafetyNumber.text(renamed, b)))

@@ -125,7 +125,5 @@ final class FaultyStorage: StoragePort {
         return FaultyStorage(try inner.sibling(), plan)
     }
 
-    func interrupt() { inner.interrupt() }
-
     func close() { inner.close() }
 }

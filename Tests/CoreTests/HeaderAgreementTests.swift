@@ -47,6 +47,13 @@ import Testing
         same(type(of: PawlABI.pawl_credential_orphans), type(of: CPawl.pawl_credential_orphans))
         same(type(of: PawlABI.pawl_view_orphan), type(of: CPawl.pawl_view_orphan))
         same(type(of: PawlABI.pawl_credential_reconcile), type(of: CPawl.pawl_credential_reconcile))
+        same(type(of: PawlABI.pawl_account_create), type(of: CPawl.pawl_account_create))
+        same(type(of: PawlABI.pawl_account_get), type(of: CPawl.pawl_account_get))
+        same(type(of: PawlABI.pawl_account_list), type(of: CPawl.pawl_account_list))
+        same(type(of: PawlABI.pawl_account_delete), type(of: CPawl.pawl_account_delete))
+        same(type(of: PawlABI.pawl_view_account), type(of: CPawl.pawl_view_account))
+        same(type(of: PawlABI.pawl_safety_number), type(of: CPawl.pawl_safety_number))
+        same(type(of: PawlABI.pawl_safety_code), type(of: CPawl.pawl_safety_code))
     }
 
     /// The test above compares nothing that it does not mention.
@@ -86,5 +93,7 @@ import Testing
         expect(pawl_credential.self, 120)
         expect(pawl_orphan.self, 120)
         expect(pawl_reconcile_options.self, 16)
+        expect(pawl_identity.self, 88)
+        expect(pawl_account.self, 112)
     }
 }

@@ -129,13 +129,13 @@ let testKey = [UInt8](repeating: 0x5A, count: 32)
 
 func openStore(
     on port: any StoragePort, clock: any Clock = ManualClock(), vault: (any SecretVault)? = nil,
-    key: [UInt8] = testKey
+    key: [UInt8] = testKey, timeout: Int64 = 0
 ) throws -> Store {
     try key.withUnsafeBytes { key in
         try Store.open(
             OpenRequest(
                 place: .host(port), key: .raw(key), createsIfAbsent: true, mustCreate: false,
-                timeout: 0, clock: clock, vault: vault))
+                timeout: timeout, clock: clock, vault: vault))
     }
 }
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -24,7 +25,11 @@ SCOPE = Scope("u", "p")
 
 
 def run(*targets: Any) -> None:
-    """Runs each in a process of its own; all must succeed."""
+    """Runs each in a process of its own; all must succeed.
+
+    No child can open a file if this process forgot to close one before it forked.
+    """
+    gc.collect()
     processes = [FORK.Process(target=target[0], args=target[1:]) for target in targets]
     for process in processes:
         process.start()
@@ -132,10 +137,18 @@ def child_opens_again(path: Path, key: RawKey) -> None:
         store.put(SCOPE, "child", b"x")
 
 
-def test_child_opens_the_file_itself(path: Path, key: RawKey) -> None:
+def child_may_not_open(path: Path, key: RawKey) -> None:
+    with pytest.raises(pawl.ClosedError) as caught:
+        Store.open(path, key=key)
+    assert caught.value.reason is Status.CLOSED_FORKED
+
+
+def test_child_opens_the_file_if_none_was_open_across_the_fork(path: Path, key: RawKey) -> None:
     with Store.open(path, key=key, create=True) as store:
-        run((child_opens_again, path, key))
+        run((child_may_not_open, path, key))
         store.put(SCOPE, "parent", b"x")
+    run((child_opens_again, path, key))
+    with Store.open(path, key=key) as store:
         assert {row.name for row in store.list(SCOPE)} == {"child", "parent"}
 
 
@@ -204,7 +217,8 @@ def add(path: Path, key: RawKey, times: int) -> None:
 def test_compare_and_swap_counts(path: Path, key: RawKey) -> None:
     with Store.open(path, key=key, create=True) as store:
         store.put(SCOPE, "n", b"0")
-        run(*[(add, path, key, 25)] * 4)
+    run(*[(add, path, key, 25)] * 4)
+    with Store.open(path, key=key) as store:
         assert store.get(SCOPE, "n").secret == b"100"
 
 
@@ -238,11 +252,12 @@ def test_delete_all_racing_puts(path: Path, key: RawKey, tmp_path: Path, with_va
     folder.mkdir()
     vault = FolderVault(folder) if with_vault else None
     finished, deleted = FORK.Value("i", 0), FORK.Value("i", 0)
-    with Store.open(path, key=key, create=True, vault=vault) as store:
-        run(
-            *((put_many, path, key, vault, seed, finished) for seed in range(3)),
-            (delete_many, path, key, vault, finished, deleted),
-        )
+    Store.open(path, key=key, create=True, vault=vault).close()
+    run(
+        *((put_many, path, key, vault, seed, finished) for seed in range(3)),
+        (delete_many, path, key, vault, finished, deleted),
+    )
+    with Store.open(path, key=key, vault=vault) as store:
         assert deleted.value > 0, "nothing raced"
         store.delete_all(SCOPE)
         store.delete(Scope("marks"), "mark")

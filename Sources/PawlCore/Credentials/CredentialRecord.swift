@@ -94,6 +94,9 @@ package struct CredentialRecord {
         owner = buffer
     }
 
+    /// When it is over: expired, or past its recovery window.
+    package var due: Int64 { min(expires, purge) }
+
     package func encoded() throws(Failure) -> SecretBuffer {
         var size = Self.fixedSize + user.count + project.count + name.count + label.count
         size += provider.count + attributes.count

@@ -98,6 +98,9 @@ package struct UnfinishedRecord {
         return buffer
     }
 
+    /// Reconcile met it. A sighting that lies in the future is one of a clock that was wrong.
+    package mutating func sight(_ now: Int64) { sighted = min(sighted, now) }
+
     /// What reconcile does about it now. Two sightings with the grace period between, after the lease.
     package enum Verdict: Equatable {
         case waiting

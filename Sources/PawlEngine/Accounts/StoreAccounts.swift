@@ -30,7 +30,8 @@ extension Store {
             let start = after.map { RowKey.account($0) }
             try transaction.scanRaw(RowKey(.account), after: start) {
                 (row, value) throws(Failure) in
-                if let id = row.accountID, let buffer = try? transaction.sealer.open(value, for: row),
+                if let id = row.accountID,
+                    let buffer = try? transaction.sealer.open(value, for: row),
                     let record = try? AccountRecord(decoding: buffer)
                 {
                     rows.append(AccountRow(id: id, record: record))

@@ -18,9 +18,10 @@ extension Store {
         let row = try credentialKey(scope, name)
         // A vault value may be replaced between the look at its record and the look into the vault.
         for _ in 0..<Self.attempts {
+            let now = now()
             let found = try transact(.read) {
                 (transaction) throws(Failure) -> Lookup<CredentialRow> in
-                let lookup = try transaction.lookUp(row, now: now())
+                let lookup = try transaction.lookUp(row, now: now)
                 guard detail == .secret, case .current(let current) = lookup else { return lookup }
                 switch current.record.secret {
                 case .inline: return .current(current.with(secret: nil))
@@ -34,7 +35,7 @@ extension Store {
             switch found {
             case .absent: throw .notFound
             case .expired:
-                try purge([row])
+                try purge([row], at: now)
                 throw .notFound
             case .current(let current):
                 guard detail == .secret, case .vault = current.record.secret else { return current }
@@ -62,10 +63,11 @@ extension Store {
     ) throws(Failure) -> [CredentialRow] {
         let prefix = try scopeKey(scope)
         let start = after.isEmpty ? nil : try credentialKey(scope, after)
+        let now = now()
         let (rows, expired) = try transact(.read) { (transaction) throws(Failure) in
-            try transaction.rows(prefix, after: start, limit: limit, now: now()) { $0.expires }
+            try transaction.rows(prefix, after: start, limit: limit, now: now)
         }
-        if !expired.isEmpty { try purge(expired) }
+        try purge(expired, at: now)
         return rows
     }
 
@@ -74,10 +76,11 @@ extension Store {
         _ scope: Scope, _ name: Bytes
     ) throws(Failure) -> [CredentialRow] {
         let prefix = try credentialKey(scope, name).with(.deleted)
+        let now = now()
         let (rows, expired) = try transact(.read) { (transaction) throws(Failure) in
-            try transaction.rows(prefix, limit: Int.max, now: now()) { $0.purge }
+            try transaction.rows(prefix, limit: Int.max, now: now)
         }
-        if !expired.isEmpty { try purge(expired) }
+        try purge(expired, at: now)
         return rows
     }
 
@@ -89,24 +92,40 @@ extension Store {
         guard secret.count <= CredentialRules.secretLimit else { throw .limit(.secret) }
         let row = try credentialKey(scope, name)
         guard shared.vault == nil else { return try putInVault(scope, name, row, secret, put) }
-        let (version, retired) = try transact(.write) { (transaction) throws(Failure) in
-            let now = now()
-            let current = try transaction.current(row, for: put, now: now)
-            try CredentialRules.admit(put, over: current?.record, now: now)
-            let retired = try transaction.retire(row, now: now)
-            let version = try transaction.nextVersion()
-            let isSmall = secret.count <= CredentialRules.inlineLimit
-            let next = CredentialRules.successor(
-                of: current?.record, by: put, scope: scope, name: name,
-                secret: isSmall
-                    ? .inline(secret) : .separate(size: UInt32(truncatingIfNeeded: secret.count)),
-                version: version, now: now)
-            if !isSmall { try transaction.put(row.secret(of: version), secret) }
-            try transaction.put(row, next.encoded())
-            return (version, retired)
+        let now = now()
+        let (version, retired) = try refusing(row, at: now) { () throws(Failure) in
+            try transact(.write) { (transaction) throws(Failure) in
+                let current = try transaction.current(row, for: put, now: now)
+                try CredentialRules.admit(put, over: current?.record, now: now)
+                let retired = try transaction.retire(row, now: now)
+                let version = try transaction.nextVersion()
+                let isSmall = secret.count <= CredentialRules.inlineLimit
+                let next = CredentialRules.successor(
+                    of: current?.record, by: put, scope: scope, name: name,
+                    secret: isSmall
+                        ? .inline(secret)
+                        : .separate(size: UInt32(truncatingIfNeeded: secret.count)),
+                    version: version, now: now)
+                if !isSmall { try transaction.put(row.secret(of: version), secret) }
+                try transaction.put(row, next.encoded())
+                return (version, retired)
+            }
         }
         sweep(retired)
         return version
+    }
+
+    /// Runs a put. If it is refused over a credential that it saw as expired, that one is purged all the
+    /// same: what was once reported as absent stays absent.
+    func refusing<R>(
+        _ row: RowKey, at now: Int64, _ body: () throws(Failure) -> R
+    ) throws(Failure) -> R {
+        do throws(Failure) {
+            return try body()
+        } catch {
+            if error == .notFound || error == .time { try purge([row], at: now) }
+            throw error
+        }
     }
 
     // MARK: Deleting
@@ -125,7 +144,7 @@ extension Store {
                     return (true, try transaction.retire(row, now: now))
                 }
                 var record = current.record
-                record.purge = CredentialRules.after(now, recovery)
+                record.purge = min(CredentialRules.after(now, recovery), CredentialRules.never - 1)
                 try transaction.put(
                     row.with(.deleted).appending(record.version), record.encoded())
                 transaction.delete(row)
@@ -139,22 +158,22 @@ extension Store {
     /// Brings a deleted version back; 0 means the newest.
     package func restore(_ scope: Scope, _ name: Bytes, version: UInt64) throws(Failure) {
         let row = try credentialKey(scope, name)
-        let (isFound, expired) = try transact(.write) { (transaction) throws(Failure) in
-            let now = now()
+        let now = now()
+        let (isFound, expired, retired) = try transact(.write) { (transaction) throws(Failure) in
             if case .current = try transaction.lookUp(row, now: now) { throw .exists }
+            let retired = try transaction.retire(row, now: now)
             let (rows, expired) = try transaction.rows(
-                row.with(.deleted), limit: Int.max, now: now
-            ) { $0.purge }
+                row.with(.deleted), limit: Int.max, now: now)
             let wanted = rows.last { version == 0 || $0.record.version == version }
-            guard let wanted else { return (false, expired) }
-            _ = try transaction.retire(row, now: now)
+            guard let wanted else { return (false, expired, retired) }
             var record = wanted.record
             record.purge = CredentialRules.never
             try transaction.put(row, record.encoded())
             transaction.delete(row.with(.deleted).appending(record.version))
-            return (true, expired)
+            return (true, expired, retired)
         }
-        if !expired.isEmpty { try purge(expired) }
+        sweep(retired)
+        try purge(expired, at: now)
         guard isFound else { throw .notFound }
     }
 
@@ -173,9 +192,13 @@ extension Store {
                 try transaction.scanRaw(prefix.with(kind)) { (row, value) throws(Failure) in
                     rows.append(row)
                     guard kind != .secret else { return true }
-                    let buffer = try? transaction.sealer.open(value, for: row)
-                    guard let buffer, let record = try? CredentialRecord(decoding: buffer)
-                    else {
+                    let record: CredentialRecord
+                    do throws(Failure) {
+                        record = try CredentialRecord(
+                            decoding: transaction.sealer.open(value, for: row))
+                    } catch {
+                        // A newer Pawl's record is left alone, and with it the whole scope.
+                        guard error == .corrupt(.record) else { throw error }
                         count += kind == .credential ? 1 : 0
                         return true
                     }
@@ -207,17 +230,22 @@ extension Store {
         return count
     }
 
-    /// Removes rows whose time is over, so that a clock stepping back does not bring them back.
-    private func purge(_ rows: [RowKey]) throws(Failure) {
-        let retired = try transact(.write) { (transaction) throws(Failure) in
-            let now = now()
-            var retired: [VaultID] = []
-            for row in rows where try transaction.isOver(row, now: now) {
-                retired += try transaction.retire(row, now: now)
+    /// Removes rows that were seen at `now` as over, so that a clock stepping back does not bring them
+    /// back. A store that cannot be written keeps them; nothing else can be done there.
+    private func purge(_ rows: [RowKey], at now: Int64) throws(Failure) {
+        guard !rows.isEmpty else { return }
+        do throws(Failure) {
+            let retired = try transact(.write) { (transaction) throws(Failure) in
+                var retired: [VaultID] = []
+                for row in rows where try transaction.isOver(row, now: now) {
+                    retired += try transaction.retire(row, now: now)
+                }
+                return retired
             }
-            return retired
+            sweep(retired)
+        } catch {
+            guard case .store(.readOnly, _) = error else { throw error }
         }
-        sweep(retired)
     }
 
     // MARK: Keys of rows
@@ -298,6 +326,7 @@ extension Transaction {
             buffer = try get(row)
         } catch {
             guard error == .corrupt(.record) else { throw error }
+            if row.kind == .credential { try deleteStraySecrets(of: row) }
             return []
         }
         guard let buffer else { return [] }
@@ -313,18 +342,31 @@ extension Transaction {
         }
     }
 
+    /// A damaged record no longer says where its secret is: all of its name are deleted but those that
+    /// belong to deleted versions.
+    private func deleteStraySecrets(of row: RowKey) throws(Failure) {
+        var secrets: [RowKey] = []
+        try scanRaw(row.with(.secret)) { (secret, _) in
+            secrets.append(secret)
+            return true
+        }
+        for secret in secrets {
+            var isKept = false
+            try getRaw(secret.with(.deleted)) { _ in isKept = true }
+            if !isKept { delete(secret) }
+        }
+    }
+
     func isOver(_ row: RowKey, now: Int64) throws(Failure) -> Bool {
         guard let buffer = try? get(row),
             let record = try? CredentialRecord(decoding: buffer)
         else { return false }
-        return CredentialRules.isOver(record.expires, now: now)
-            || CredentialRules.isOver(record.purge, now: now)
+        return CredentialRules.isOver(record.due, now: now)
     }
 
     /// Rows below `prefix`, and the keys of those whose time is over. Damaged ones are left out.
     fileprivate func rows(
-        _ prefix: RowKey, after: RowKey? = nil, limit: Int, now: Int64,
-        _ due: (CredentialRecord) -> Int64
+        _ prefix: RowKey, after: RowKey? = nil, limit: Int, now: Int64
     ) throws(Failure) -> (rows: [CredentialRow], expired: [RowKey]) {
         var rows: [CredentialRow] = []
         var expired: [RowKey] = []
@@ -336,7 +378,7 @@ extension Transaction {
                 guard error == .corrupt(.record) || error == .version else { throw error }
                 return true
             }
-            if CredentialRules.isOver(due(opened.record), now: now) {
+            if CredentialRules.isOver(opened.record.due, now: now) {
                 expired.append(row)
             } else {
                 rows.append(opened)
@@ -356,14 +398,11 @@ extension Transaction {
                 last = try reader.integer(UInt64.self)
                 try reader.finish()
             } else {
-                last = try highestVersion()
+                last = try versionAfterLoss()
             }
         } catch {
-            // A damaged record must not cost more than itself. The leap clears all that were given
-            // to credentials that are gone by now.
             guard error == .corrupt(.record) else { throw error }
-            let (leap, overflow) = try highestVersion().addingReportingOverflow(1 << 32)
-            last = overflow ? UInt64.max : leap
+            last = try versionAfterLoss()
         }
         guard last < UInt64.max else { throw .limit(.counter) }
         try withUnsafeBytes(of: (last + 1).littleEndian) { (bytes) throws(Failure) in
@@ -372,7 +411,9 @@ extension Transaction {
         return last + 1
     }
 
-    private func highestVersion() throws(Failure) -> UInt64 {
+    /// Where to go on when the sequence is damaged or gone, which must not cost more than itself: a leap
+    /// clears the versions of credentials that are no longer here.
+    private func versionAfterLoss() throws(Failure) -> UInt64 {
         var highest: UInt64 = 0
         for kind in [RowKind.credential, .deleted] {
             try scanRaw(RowKey(kind)) { (row, value) throws(Failure) in
@@ -384,6 +425,8 @@ extension Transaction {
                 return true
             }
         }
-        return highest
+        guard highest > 0 else { return 0 }
+        let (leap, overflow) = highest.addingReportingOverflow(1 << 32)
+        return overflow ? UInt64.max : leap
     }
 }

@@ -40,7 +40,10 @@ extension Store {
         guard !isBatch else { throw .state(.batch) }
         guard let vault = shared.vault else { throw .internal }
         for _ in 0..<Self.attempts {
-            let write = try begin(scope, name, row, put, lease: vault.lease)
+            let now = now()
+            let write = try refusing(row, at: now) { () throws(Failure) in
+                try begin(scope, name, row, put, lease: vault.lease, now: now)
+            }
             let place = row.vaultPlace(write.intent.id, version: write.intent.version)
             let sealed = try shared.sealer.seal(secret, for: place)
             do throws(Failure) {
@@ -66,10 +69,10 @@ extension Store {
 
     /// Step 1: commit the intent.
     private func begin(
-        _ scope: Scope, _ name: Bytes, _ row: RowKey, _ put: CredentialRules.Put, lease: Int64
+        _ scope: Scope, _ name: Bytes, _ row: RowKey, _ put: CredentialRules.Put, lease: Int64,
+        now: Int64
     ) throws(Failure) -> Write {
         try transact(.write) { (transaction) throws(Failure) in
-            let now = now()
             let current = try transaction.current(row, for: put, now: now)
             try CredentialRules.admit(put, over: current?.record, now: now)
             let intent = UnfinishedRecord(
@@ -159,9 +162,14 @@ extension Store {
             return (.flipped(replaced: replaced != nil), replaced)
         } catch {
             guard case .store(.indeterminate, _) = error else { return (.refused(error), nil) }
-            // Look what became of it. What cannot be told is left to reconcile.
-            let isFlipped = try? transact(.read) { (transaction) throws(Failure) -> Bool? in
-                if try transaction.get(write.intentRow) != nil { return false }
+            // Ask what became of it, and fence: an intent that is still there becomes an orphan, so that the
+            // commit, should it still be on its way, cannot make current what is about to be removed.
+            let isFlipped = try? transact(.write) { (transaction) throws(Failure) -> Bool? in
+                if try transaction.get(write.intentRow) != nil {
+                    transaction.delete(write.intentRow)
+                    try transaction.putOrphan(intent)
+                    return false
+                }
                 guard let buffer = try transaction.get(write.row) else { return nil }
                 let record = try CredentialRecord(decoding: buffer)
                 return record.version == intent.version ? true : nil
@@ -233,6 +241,7 @@ extension Store {
         var row = found
         let id = found.record.id
         guard !dryRun else {
+            row.record.sight(now())
             let verdict = row.record.verdict(now: now(), grace: grace)
             row.outcome = verdict == .remove ? .wouldRemove : .waiting
             return row
@@ -244,7 +253,7 @@ extension Store {
             let place = try transaction.place(of: found, shared.sealer)
             guard let buffer = try transaction.get(place) else { return nil }
             var row = try UnfinishedRow(found.kind, decoding: buffer)
-            if row.record.sighted == CredentialRules.never { row.record.sighted = now }
+            row.record.sight(now)
             switch row.record.verdict(now: now, grace: grace) {
             case .waiting:
                 row.outcome = .waiting

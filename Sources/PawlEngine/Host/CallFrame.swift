@@ -1,13 +1,27 @@
 internal import CPlatform
 internal import PawlCrypto
+internal import Synchronization
 
 /// How many forks lie between this process and the one that loaded the library. A handle remembers the
 /// number it was born under; in a child the two differ.
 package enum Fork {
     nonisolated(unsafe) private static var count: UInt32 = 0
-    private static let isWatched: Bool = pthread_atfork(nil, nil, { Fork.count &+= 1 }) == 0
+    /// A file that was open across a fork: SQLite's table of this process's locks came along and is
+    /// wrong here, so that no file can be opened safely any more.
+    nonisolated(unsafe) package private(set) static var hasInheritedFiles = false
+    private static let openFiles = Atomic<Int>(0)
+    private static let isWatched: Bool =
+        pthread_atfork(
+            nil, nil,
+            {
+                Fork.count &+= 1
+                if Fork.openFiles.load(ordering: .relaxed) > 0 { Fork.hasInheritedFiles = true }
+            }) == 0
 
     package static var generation: UInt32 { isWatched ? count : 0 }
+
+    static func fileOpened() { openFiles.wrappingAdd(1, ordering: .relaxed) }
+    static func fileClosed() { openFiles.wrappingSubtract(1, ordering: .relaxed) }
 }
 
 /// The calls under way on this thread, innermost first, as a list on the stack. It tells a callback

@@ -16,6 +16,14 @@ package final class Lifecycle {
     private var callsInFlight = 0
     private let birth = Fork.generation
 
+    /// Whoever waits inside is to give up.
+    var isClosing: Bool {
+        let isOpen: Bool? = try? lock.withLock {
+            if case .open = state { true } else { false }
+        }
+        return isOpen != true
+    }
+
     package var isForked: Bool { birth != Fork.generation }
 
     /// Runs one call from the host.
@@ -45,16 +53,15 @@ package final class Lifecycle {
         end?()
     }
 
-    /// Refuses everybody, runs `wake` for those who wait inside, then `end` once the calls in flight have left: before this returns, or,
+    /// Refuses everybody, then runs `end` once the calls in flight have left: before this returns, or,
     /// called from inside a callback, when the outermost call returns. A second close does nothing.
-    package func close(wake: () -> Void, _ end: @escaping () -> Void) {
+    package func close(_ end: @escaping () -> Void) {
         guard !isForked else { return end() }
         let isInside = CallFrame.contains(ObjectIdentifier(self))
         var isEndedHere = false
         try? lock.withLock {
             guard case .open = state else { return }
             state = .closing(end: isInside ? end : nil)
-            wake()
             guard !isInside else { return }
             while callsInFlight > 0 { lock.wait() }
             state = .ended

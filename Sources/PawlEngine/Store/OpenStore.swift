@@ -37,16 +37,18 @@ extension Store {
         guard sodiumIsReady else { throw .internal }
         switch request.place {
         case .memory:
-            let port = MemoryStorage(timeout: request.timeout)
+            let port = MemoryStorage(timeout: 0)
             try create(on: port, request)
             return try unlock(port, request)
         case .host(let port):
             do throws(Failure) {
-                if try isEmpty(port) {
-                    guard request.createsIfAbsent else { throw .notFound }
-                    try create(on: port, request)
-                } else if request.mustCreate {
-                    throw .exists
+                try Wait(request.timeout).retrying { () throws(Failure) in
+                    if try isEmpty(port) {
+                        guard request.createsIfAbsent else { throw .notFound }
+                        try create(on: port, request)
+                    } else if request.mustCreate {
+                        throw .exists
+                    }
                 }
                 return try unlock(port, request)
             } catch {
@@ -54,9 +56,15 @@ extension Store {
                 throw error
             }
         case .file(let path):
-            let port = try openFile(path, request)
+            guard !Fork.hasInheritedFiles else { throw .closed(.forked) }
+            let port = try Wait(request.timeout).retrying { () throws(Failure) in
+                try openFile(path, request)
+            }
             do throws(Failure) {
-                return try unlock(port, request)
+                let store = try unlock(port, request)
+                Fork.fileOpened()
+                store.isFile = true
+                return store
             } catch {
                 port.close()
                 throw error
@@ -69,14 +77,14 @@ extension Store {
     ) throws(Failure) -> SQLiteStorage {
         if !request.mustCreate {
             do throws(Failure) {
-                return try SQLiteStorage.open(path: path, timeout: request.timeout)
+                return try SQLiteStorage.open(path: path, timeout: 0)
             } catch {
                 guard error == .notFound, request.createsIfAbsent else { throw error }
             }
         }
         let rows = try firstRows(request)
         do throws(Failure) {
-            try SQLiteStorage.create(path: path, timeout: request.timeout) {
+            try SQLiteStorage.create(path: path, timeout: 0) {
                 (port) throws(Failure) in
                 try write(rows, to: port)
             }
@@ -84,7 +92,7 @@ extension Store {
             // Somebody else created it in the meantime, which is as good.
             guard error == .exists, !request.mustCreate else { throw error }
         }
-        return try SQLiteStorage.open(path: path, timeout: request.timeout)
+        return try SQLiteStorage.open(path: path, timeout: 0)
     }
 
     // MARK: Creating
@@ -149,36 +157,41 @@ extension Store {
     private static func unlock(
         _ port: any StoragePort, _ request: OpenRequest
     ) throws(Failure) -> Store {
-        let (header, slots, isDamaged) = try readSlots(port)
-        for slot in slots {
+        let table = try Wait(request.timeout).retrying { () throws(Failure) in
+            try readSlots(port)
+        }
+        for slot in table.slots {
             guard let sealer = try slot.unwrap(request.key) else { continue }
             let shared = Shared(
-                id: header.id, sealer: sealer, clock: request.clock, vault: request.vault,
+                id: table.header.id, sealer: sealer, clock: request.clock, vault: request.vault,
                 timeout: request.timeout)
             return Store(shared: shared, port: port, isBatch: false)
         }
-        guard slots.contains(where: { $0.kind == request.key.kind }) || !isDamaged else {
+        // The key may be that of a slot that could not be read.
+        if table.unread.contains(where: { $0.failure == .version }) { throw .version }
+        guard table.slots.contains(where: { $0.kind == request.key.kind }) || table.unread.isEmpty
+        else {
             throw .corrupt(.keyLost)
         }
         throw .auth
     }
 
-    private static func readSlots(
-        _ port: any StoragePort
-    ) throws(Failure) -> (StoreHeader, [SlotRecord], isDamaged: Bool) {
+    private static func readSlots(_ port: any StoragePort) throws(Failure) -> SlotTable {
         try port.begin(.read)
         defer { port.rollback() }
-        let (header, slots, isDamaged) = try SlotTable.read(port)
-        guard !slots.isEmpty else { throw .corrupt(.keyLost) }
-        return (header, slots, isDamaged)
+        let table = try SlotTable.read(port)
+        guard !table.slots.isEmpty || !table.unread.isEmpty else { throw .corrupt(.keyLost) }
+        return table
     }
 }
 
-/// Header and slots, which are read before there is a key.
-enum SlotTable {
-    static func read(
-        _ port: any StoragePort
-    ) throws(Failure) -> (StoreHeader, [SlotRecord], isDamaged: Bool) {
+/// Header and slots, which are read before there is a key. A slot that cannot be read costs itself alone.
+struct SlotTable {
+    let header: StoreHeader
+    let slots: [SlotRecord]
+    let unread: [(number: UInt8, failure: Failure)]
+
+    static func read(_ port: any StoragePort) throws(Failure) -> SlotTable {
         var header: StoreHeader?
         try StoreHeader.key.withBytes { (key) throws(Failure) in
             _ = try port.get(key) { (value) throws(Failure) in
@@ -187,7 +200,7 @@ enum SlotTable {
         }
         guard let header else { throw .corrupt(.keyLost) }
         var slots: [SlotRecord] = []
-        var isDamaged = false
+        var unread: [(number: UInt8, failure: Failure)] = []
         let first = RowKey(.slot)
         try first.withBytes { (from) throws(Failure) in
             try first.end.withBytes { (to) throws(Failure) in
@@ -199,13 +212,13 @@ enum SlotTable {
                         }
                         slots.append(slot)
                     } catch {
-                        guard case .corrupt = error else { throw error }
-                        isDamaged = true
+                        guard error == .corrupt(.record) || error == .version else { throw error }
+                        unread.append((key.last ?? 0, error))
                     }
                     return true
                 }
             }
         }
-        return (header, slots, isDamaged)
+        return SlotTable(header: header, slots: slots, unread: unread)
     }
 }

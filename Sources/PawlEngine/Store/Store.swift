@@ -43,6 +43,8 @@ package final class Store {
 
     package let shared: Shared
     package let isBatch: Bool
+    /// Whether a fork would make this process's children unable to open files.
+    var isFile = false
     private let port: any StoragePort
     private let lock = Lock()
     private var standing: Standing
@@ -61,6 +63,17 @@ package final class Store {
 
     /// Runs `body` in a transaction: this handle's own, or the batch's.
     func transact<R>(
+        _ mode: TransactionMode, _ body: (Transaction) throws(Failure) -> R
+    ) throws(Failure) -> R {
+        // The wait for another writer is outside of the lock, for readers and for whoever owns the
+        // batch that is waited for. `body` may run more than once; nothing of a run that met another
+        // writer was written.
+        try Wait(isBatch ? 0 : shared.timeout, shared.lifecycle).retrying { () throws(Failure) in
+            try attempt(mode, body)
+        }
+    }
+
+    private func attempt<R>(
         _ mode: TransactionMode, _ body: (Transaction) throws(Failure) -> R
     ) throws(Failure) -> R {
         try lock.withLock { () throws(Failure) -> R in
@@ -112,10 +125,12 @@ package final class Store {
         if let spare {
             connection = spare
         } else {
-            connection = try port.sibling()
+            connection = try lock.withLock { () throws(Failure) in try port.sibling() }
         }
         do throws(Failure) {
-            try connection.begin(.write)
+            try Wait(shared.timeout, shared.lifecycle).retrying { () throws(Failure) in
+                try connection.begin(.write)
+            }
         } catch {
             keep(connection)
             throw error
@@ -166,7 +181,7 @@ package final class Store {
     /// Refuses all further calls, waits for those in flight, rolls batches back, wipes the keys. `end` runs
     /// last. After a fork nothing but memory is touched.
     package func close(_ end: @escaping () -> Void) {
-        shared.lifecycle.close(wake: port.interrupt) { [self] in
+        shared.lifecycle.close { [self] in
             if !shared.lifecycle.isForked {
                 for batch in shared.batches {
                     try? batch.lock.withLock {
@@ -179,6 +194,7 @@ package final class Store {
                 shared.spare?.close()
                 shared.spare = nil
                 port.close()
+                if isFile { Fork.fileClosed() }
             }
             shared.sealer.wipe()
             end()
@@ -201,12 +217,12 @@ package final class Store {
     /// A consistent copy in a new SQLite file.
     package func copy(to path: [UInt8]) throws(Failure) {
         guard !isBatch else { throw .state(.batch) }
-        let source = try port.sibling()
+        let source = try lock.withLock { () throws(Failure) in try port.sibling() }
         defer { source.close() }
         try source.begin(.read)
         defer { source.rollback() }
         let snapshot = Transaction(port: source, sealer: shared.sealer, counters: Counters())
-        try SQLiteStorage.create(path: path, timeout: shared.timeout) { (target) throws(Failure) in
+        try SQLiteStorage.create(path: path, timeout: 0) { (target) throws(Failure) in
             try snapshot.scanEverything { (row, value) throws(Failure) in
                 try row.withBytes { (key) throws(Failure) in try target.put(key, value) }
                 return true

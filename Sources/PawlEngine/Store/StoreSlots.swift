@@ -9,32 +9,33 @@ extension Store {
     }
 
     package func addSlot(_ key: UnlockKey) throws(Failure) -> UInt8 {
-        let (header, slots) = try slotTable()
-        var free: UInt8 = 0
-        while slots.contains(where: { $0.number == free }) { free += 1 }
-        guard Int(free) < SlotRecord.limit else { throw .limit(.slots) }
-        try write(key, as: free, expecting: header)
+        let table = try slotTable()
+        let free = (0..<UInt8(SlotRecord.limit)).first { number in
+            !table.slots.contains { $0.number == number }
+                && !table.unread.contains { $0.number == number }
+        }
+        guard let free else { throw .limit(.slots) }
+        try write(key, as: free, expecting: table.header)
         return free
     }
 
     package func changeSlot(_ number: UInt8, to key: UnlockKey) throws(Failure) {
-        let (header, slots) = try slotTable()
-        guard slots.contains(where: { $0.number == number }) else { throw .notFound }
-        try write(key, as: number, expecting: header)
+        let table = try slotTable()
+        guard table.slots.contains(where: { $0.number == number }) else { throw .notFound }
+        try write(key, as: number, expecting: table.header)
     }
 
     package func removeSlot(_ number: UInt8) throws(Failure) {
-        let (header, slots) = try slotTable()
-        guard slots.contains(where: { $0.number == number }) else { throw .notFound }
-        guard slots.count > 1 else { throw .state(.lastSlot) }
-        try commit(expecting: header) { $0.delete(SlotRecord.key(number)) }
+        let table = try slotTable()
+        guard table.slots.contains(where: { $0.number == number }) else { throw .notFound }
+        guard table.slots.count > 1 else { throw .state(.lastSlot) }
+        try commit(expecting: table.header) { $0.delete(SlotRecord.key(number)) }
     }
 
-    private func slotTable() throws(Failure) -> (header: StoreHeader, slots: [SlotRecord]) {
+    private func slotTable() throws(Failure) -> SlotTable {
         guard !isBatch else { throw .state(.batch) }
         return try transact(.read) { (transaction) throws(Failure) in
-            let (header, slots, _) = try transaction.slotTable()
-            return (header, slots)
+            try transaction.withPort { (port) throws(Failure) in try SlotTable.read(port) }
         }
     }
 
@@ -68,9 +69,5 @@ extension Transaction {
             header = try StoreHeader(decoding: value)
         }
         return header
-    }
-
-    fileprivate func slotTable() throws(Failure) -> (StoreHeader, [SlotRecord], isDamaged: Bool) {
-        try withPort { (port) throws(Failure) in try SlotTable.read(port) }
     }
 }

@@ -23,7 +23,7 @@ package enum RowKind: UInt8 {
 }
 
 /// A key of the storage engine, or the prefix that a range of them shares.
-package struct RowKey: Equatable {
+package struct RowKey: Hashable {
     private var storage: [UInt8]
 
     package init(_ kind: RowKind) { storage = [kind.rawValue] }

@@ -116,6 +116,7 @@ package struct SlotRecord {
         }
         self.kind = kind
         number = try reader.integer(UInt8.self)
+        guard Int(number) < Self.limit else { throw .corrupt(.record) }
         created = try reader.integer(Int64.self)
         _ = try reader.take(PasswordHash.saltSize)
         let passes = try reader.integer(UInt32.self)
