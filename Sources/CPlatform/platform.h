@@ -66,44 +66,4 @@ static inline int64_t platform_file_size(const char *path) {
     return lstat(path, &s) == 0 ? (int64_t)s.st_size : 0;
 }
 
-/* A mutex and a condition that waits on the monotonic clock. Must not move once initialized. */
-typedef struct platform_gate {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-} platform_gate;
-
-static inline void platform_gate_init(platform_gate *gate) {
-    pthread_condattr_t attributes;
-    pthread_mutex_init(&gate->lock, NULL);
-    pthread_condattr_init(&attributes);
-#ifndef __APPLE__
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-#endif
-    pthread_cond_init(&gate->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
-static inline void platform_gate_destroy(platform_gate *gate) {
-    pthread_cond_destroy(&gate->changed);
-    pthread_mutex_destroy(&gate->lock);
-}
-
-/* Waits, with the lock held, until somebody signals or for so long; it may also return without cause. */
-static inline void platform_gate_wait(platform_gate *gate, int64_t ns) {
-#ifdef __APPLE__
-    struct timespec t = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    pthread_cond_timedwait_relative_np(&gate->changed, &gate->lock, &t);
-#else
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)(ns / 1000000000);
-    t.tv_nsec += (long)(ns % 1000000000);
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec += 1;
-        t.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(&gate->changed, &gate->lock, &t);
-#endif
-}
-
 #endif

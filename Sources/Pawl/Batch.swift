@@ -82,6 +82,28 @@ public struct Batch: ~Copyable {
         try calls.orphans(after: id, limit: limit)
     }
 
+    /// Draws an identity under a name, see ``Store/createAccount(named:)``.
+    public borrowing func createAccount(named name: String) throws(PawlError) -> Account.ID {
+        try calls.createAccount(name)
+    }
+
+    /// One account, see ``Store/account(_:)``.
+    public borrowing func account(_ id: Account.ID) throws(PawlError) -> Account {
+        try calls.account(id)
+    }
+
+    /// One page of accounts, see ``Store/accounts(after:limit:)``.
+    public borrowing func accounts(
+        after id: Account.ID? = nil, limit: Int = 1000
+    ) throws(PawlError) -> [Account] {
+        try calls.accounts(after: id, limit: limit)
+    }
+
+    /// Erases an account, see ``Store/deleteAccount(_:)``.
+    public borrowing func deleteAccount(_ id: Account.ID) throws(PawlError) {
+        try calls.deleteAccount(id)
+    }
+
     /// Damaged records as this transaction sees them, see ``Store/verify()``.
     public borrowing func verify() throws(PawlError) -> [Damage] { try calls.verify() }
 

@@ -151,6 +151,38 @@ struct Calls {
         return try view.map(pawl_view_orphan, Orphan.init)
     }
 
+    // MARK: accounts
+
+    func createAccount(_ name: String) throws(PawlError) -> Account.ID {
+        let store = try handle()
+        var id = [UInt8](repeating: 0, count: Account.ID.size)
+        try check(
+            withBytes(of: name) { name, size in pawl_account_create(store, name, size, &id) })
+        return Account.ID(unchecked: id)
+    }
+
+    func account(_ id: Account.ID) throws(PawlError) -> Account {
+        let store = try handle()
+        let view = try View { pawl_account_get(store, id.bytes, $0) }
+        guard let account = try view.map(pawl_view_account, Account.init).first else {
+            throw PawlError(PAWL_INTERNAL)
+        }
+        return account
+    }
+
+    func accounts(after id: Account.ID?, limit: Int) throws(PawlError) -> [Account] {
+        let store = try handle()
+        let view = try View { view in
+            guard let id else { return pawl_account_list(store, nil, limit, view) }
+            return pawl_account_list(store, id.bytes, limit, view)
+        }
+        return try view.map(pawl_view_account, Account.init)
+    }
+
+    func deleteAccount(_ id: Account.ID) throws(PawlError) {
+        try check(pawl_account_delete(handle(), id.bytes))
+    }
+
     // MARK: the store
 
     func stats() throws(PawlError) -> Stats {

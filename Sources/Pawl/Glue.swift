@@ -27,6 +27,8 @@ extension pawl_put_options: Sized {}
 extension pawl_credential: Sized {}
 extension pawl_orphan: Sized {}
 extension pawl_reconcile_options: Sized {}
+extension pawl_identity: Sized {}
+extension pawl_account: Sized {}
 
 /// Lends the UTF-8 bytes of a text, NULL for an empty one.
 func withBytes<Result>(
@@ -43,6 +45,11 @@ func text(_ start: UnsafePointer<UInt8>?, _ count: Int) -> String {
 
 private func text(_ start: UnsafeRawPointer?, _ count: Int) -> String {
     String(decoding: UnsafeRawBufferPointer(start: start, count: count), as: UTF8.self)
+}
+
+/// Two digits for each byte.
+func hexadecimal(_ bytes: [UInt8]) -> String {
+    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
 }
 
 /// The rows that a call returned, wiped when this goes out of scope.

@@ -97,6 +97,8 @@ extension PawlError.Reason {
     public static let misuseRecovery = Self(rawValue: PAWL_MISUSE_RECOVERY)
     /// A recovery key is of another kind.
     public static let misuseRecoveryPrefix = Self(rawValue: PAWL_MISUSE_RECOVERY_PREFIX)
+    /// An account's name must be 1 to 255 bytes of UTF-8 without NUL.
+    public static let misuseAccount = Self(rawValue: PAWL_MISUSE_ACCOUNT)
     /// A size or count is outside its documented range.
     public static let misuseSize = Self(rawValue: PAWL_MISUSE_SIZE)
     /// A duration is negative.

@@ -1,6 +1,6 @@
 import CPawl
 
-/// One sealed database of credentials.
+/// One sealed database of credentials and accounts.
 ///
 /// A store runs its calls one after another on a thread of its own, so that waiting for a disk or
 /// for Argon2id never holds up other tasks. Several stores, in several processes too, may use one
@@ -245,7 +245,7 @@ public actor Store {
     ///   - secret: 0 bytes to 16 MiB.
     ///   - scope: whose credential it is.
     ///   - options: the condition and the metadata; by default everything but the secret stays.
-    /// - Returns: the version, greater than every one that this store gave before, of any name.
+    /// - Returns: the version, greater than every one committed to this store before, of any name.
     /// - Throws: ``PawlError/Code/exists``, ``PawlError/Code/notFound`` (a version was expected and
     ///   nothing is there), ``PawlError/Reason/stateConflict``,
     ///   ``PawlError/Reason/stateWithdrawn``, ``PawlError/Code/time``,
@@ -381,6 +381,47 @@ public actor Store {
     ) throws(PawlError) -> [Orphan] {
         try calls.reconcile(dryRun: dryRun, grace: grace)
     }
+
+    // MARK: accounts
+
+    /// Draws an identity under a name and keeps it as an account; durable when this returns.
+    ///
+    /// - Parameter name: 1 to 255 bytes of UTF-8 without NUL, which peers will see. Names need not
+    ///   differ.
+    /// - Returns: the account's id, 16 random bytes.
+    /// - Throws: ``PawlError/Reason/misuseAccount``.
+    public func createAccount(named name: String) throws(PawlError) -> Account.ID {
+        try calls.createAccount(name)
+    }
+
+    /// One account.
+    ///
+    /// - Throws: ``PawlError/Code/notFound``.
+    public func account(_ id: Account.ID) throws(PawlError) -> Account { try calls.account(id) }
+
+    /// One page of accounts in the order of their ids. A damaged record is left out; ``verify()``
+    /// names it.
+    ///
+    /// - Parameters:
+    ///   - id: the last of the page before, which need not exist any more; nil: from the start.
+    ///   - limit: 1 to 10,000; a page with fewer is the last.
+    public func accounts(
+        after id: Account.ID? = nil, limit: Int = 1000
+    ) throws(PawlError) -> [Account] {
+        try calls.accounts(after: id, limit: limit)
+    }
+
+    /// All accounts, asked for by the page.
+    ///
+    /// - Parameter pageSize: how many to ask for at a time, 1 to 10,000.
+    public nonisolated func allAccounts(pageSize: Int = 1000) -> Accounts {
+        Accounts(store: self, pageSize: pageSize)
+    }
+
+    /// Erases an account and its secret keys. Nobody can bring them back.
+    ///
+    /// - Throws: ``PawlError/Code/notFound``.
+    public func deleteAccount(_ id: Account.ID) throws(PawlError) { try calls.deleteAccount(id) }
 }
 
 extension Store.Options.Creation {

@@ -50,9 +50,7 @@ public struct VaultID: Sendable, Hashable, Comparable, CustomStringConvertible {
     }
 
     /// 32 hexadecimal digits.
-    public var description: String {
-        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    }
+    public var description: String { hexadecimal(bytes) }
 }
 
 /// A vault's failure, by a number of its own.

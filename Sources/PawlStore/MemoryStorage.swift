@@ -5,33 +5,26 @@ package import PawlCrypto
 /// one of its connections.
 ///
 /// A transaction works on a copy of the map, which costs little because copies share what they do not
-/// change. So a reader never waits and is never waited for; one writer waits for the other.
+/// change. So readers and the one writer are never in each other's way.
 package final class MemoryStorage: StoragePort {
     private let shared: MemoryShared
-    private let timeout: Int64
     private var rows = MemoryRows()
     private var transaction: TransactionMode?
 
-    /// `timeout` is how long to wait for another writer, in nanoseconds; 0 or less: not at all.
-    package convenience init(timeout: Int64) {
-        self.init(MemoryShared(MemoryRows()), timeout: timeout)
-    }
+    package convenience init() { self.init(MemoryShared(MemoryRows())) }
 
-    private init(_ shared: MemoryShared, timeout: Int64) {
-        self.shared = shared
-        self.timeout = timeout
-    }
+    private init(_ shared: MemoryShared) { self.shared = shared }
 
     /// A store of its own with what is committed now.
     package func snapshot() -> MemoryStorage {
-        MemoryStorage(MemoryShared(shared.current()), timeout: timeout)
+        MemoryStorage(MemoryShared(shared.current()))
     }
 
     package func begin(_ mode: TransactionMode) throws(Failure) {
         guard transaction == nil else { throw .internal }
         switch mode {
         case .read: rows = shared.current()
-        case .write: rows = try shared.beginWriting(timeout)
+        case .write: rows = try shared.beginWriting()
         }
         transaction = mode
     }
@@ -80,7 +73,7 @@ package final class MemoryStorage: StoragePort {
     }
 
     package func sibling() throws(Failure) -> any StoragePort {
-        MemoryStorage(shared, timeout: timeout)
+        MemoryStorage(shared)
     }
 
     package func close() { rollback() }
@@ -93,36 +86,29 @@ package final class MemoryStorage: StoragePort {
 
 /// What is committed, and whether somebody writes.
 private final class MemoryShared {
-    private let gate: UnsafeMutablePointer<platform_gate>
+    private let lock: UnsafeMutablePointer<pthread_mutex_t>
     private var committed: MemoryRows
     private var isWriting = false
 
     init(_ rows: MemoryRows) {
         committed = rows
-        gate = .allocate(capacity: 1)
-        platform_gate_init(gate)
+        lock = .allocate(capacity: 1)
+        lock.initialize(to: pthread_mutex_t())
+        pthread_mutex_init(lock, nil)
     }
 
-    deinit {
-        platform_gate_destroy(gate)
-        gate.deallocate()
-    }
+    deinit { lock.deallocate() }
 
     func current() -> MemoryRows {
-        pthread_mutex_lock(&gate.pointee.lock)
-        defer { pthread_mutex_unlock(&gate.pointee.lock) }
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
         return committed
     }
 
-    func beginWriting(_ timeout: Int64) throws(Failure) -> MemoryRows {
-        pthread_mutex_lock(&gate.pointee.lock)
-        defer { pthread_mutex_unlock(&gate.pointee.lock) }
-        let start = platform_monotonic_ns()
-        while isWriting {
-            let left = timeout - (platform_monotonic_ns() - start)
-            guard timeout > 0, left > 0 else { throw .busy(.writer) }
-            platform_gate_wait(gate, left)
-        }
+    func beginWriting() throws(Failure) -> MemoryRows {
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        guard !isWriting else { throw .busy(.writer) }
         isWriting = true
         return committed
     }
@@ -131,14 +117,13 @@ private final class MemoryShared {
     func endWriting(_ rows: MemoryRows?) {
         // The old rows are freed after the lock: there may be many.
         var old = rows
-        pthread_mutex_lock(&gate.pointee.lock)
+        pthread_mutex_lock(lock)
         if let rows {
             old = committed
             committed = rows
         }
         isWriting = false
-        pthread_cond_signal(&gate.pointee.changed)
-        pthread_mutex_unlock(&gate.pointee.lock)
+        pthread_mutex_unlock(lock)
         withExtendedLifetime(old) {}
     }
 }

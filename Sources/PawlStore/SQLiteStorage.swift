@@ -12,44 +12,35 @@ package final class SQLiteStorage: StoragePort {
 
     private let db: OpaquePointer
     private let path: StorePath
-    private let busy: UnsafeMutablePointer<SQLiteBusy>
     private var prepared = [OpaquePointer?](repeating: nil, count: Statement.allCases.count)
     private var transaction: TransactionMode?
 
-    private init(_ db: OpaquePointer, _ path: StorePath, timeout: Int64) {
+    private init(_ db: OpaquePointer, _ path: StorePath) {
         self.db = db
         self.path = path
-        busy = .allocate(capacity: 1)
-        busy.initialize(to: SQLiteBusy(timeout: timeout))
-        sqlite3_busy_handler(
-            db,
-            { context, attempt in
-                guard let busy = context?.assumingMemoryBound(to: SQLiteBusy.self) else { return 0 }
-                return busy.pointee.sleep(attempt) ? 1 : 0
-            }, busy)
     }
 
     // MARK: Opening and creating
 
     /// `notFound` if there is no file. A file that is not a Pawl store, or a newer Pawl's, is left as
-    /// it is. `timeout` is how long to wait for another writer, in nanoseconds; 0 or less: not at all.
-    package static func open(path: [UInt8], timeout: Int64) throws(Failure) -> SQLiteStorage {
+    /// it is. Waits for nobody.
+    package static func open(path: [UInt8]) throws(Failure) -> SQLiteStorage {
         do throws(Failure) {
-            return try open(StorePath(path), timeout: timeout)
+            return try open(StorePath(path))
         } catch {
             // Where the folder is missing, so is the store.
             throw error == .store(.cannotOpen, code: ENOENT) ? .notFound : error
         }
     }
 
-    private static func open(_ path: StorePath, timeout: Int64) throws(Failure) -> SQLiteStorage {
+    private static func open(_ path: StorePath) throws(Failure) -> SQLiteStorage {
         switch platform_file_kind(path.file) {
         case 1: break
         case 0: throw .notFound
         case 2: throw .store(.cannotOpen, code: SQLITE_CANTOPEN)
         default: throw .store(.cannotOpen, code: platform_errno())
         }
-        let storage = try connect(path, timeout: timeout)
+        let storage = try connect(path)
         do throws(Failure) {
             try storage.configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             try storage.keepLog()
@@ -70,7 +61,7 @@ package final class SQLiteStorage: StoragePort {
     /// Creates a store with what `fill` puts into the write transaction that it is given, whole or not
     /// at all: it is built under another name, and the name is linked when all is on disk.
     package static func create(
-        path: [UInt8], timeout: Int64, fill: (any StoragePort) throws(Failure) -> Void
+        path: [UInt8], fill: (any StoragePort) throws(Failure) -> Void
     ) throws(Failure) {
         let path = try StorePath(path)
         guard platform_name_exists(path.file) == 0 else { throw .exists }
@@ -92,7 +83,7 @@ package final class SQLiteStorage: StoragePort {
                 unlink(draft.beside(suffix).file)
             }
         }
-        try build(draft, timeout: timeout, fill: fill)
+        try build(draft, fill: fill)
         guard link(draft.file, path.file) == 0 else {
             let code = platform_errno()
             throw code == EEXIST ? .exists : systemFailure(code)
@@ -104,9 +95,9 @@ package final class SQLiteStorage: StoragePort {
     }
 
     private static func build(
-        _ draft: StorePath, timeout: Int64, fill: (any StoragePort) throws(Failure) -> Void
+        _ draft: StorePath, fill: (any StoragePort) throws(Failure) -> Void
     ) throws(Failure) {
-        let storage = try connect(draft, timeout: timeout)
+        let storage = try connect(draft)
         defer { storage.close() }
         try storage.run("PRAGMA synchronous=FULL")
         try storage.begin(.write)
@@ -120,7 +111,7 @@ package final class SQLiteStorage: StoragePort {
     }
 
     private static func connect(
-        _ path: StorePath, timeout: Int64
+        _ path: StorePath
     ) throws(Failure) -> SQLiteStorage {
         var handle: OpaquePointer?
         let flags =
@@ -131,7 +122,7 @@ package final class SQLiteStorage: StoragePort {
             sqlite3_close(handle)
             throw result == SQLITE_OK ? .limit(.memory) : failure(result)
         }
-        let storage = SQLiteStorage(handle, path, timeout: timeout)
+        let storage = SQLiteStorage(handle, path)
         do throws(Failure) {
             try storage.configure(SQLITE_DBCONFIG_DEFENSIVE, 1)
             try storage.configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -287,14 +278,13 @@ package final class SQLiteStorage: StoragePort {
         var moved: Int32 = 0
         try check(sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved))
         guard moved == 0 else { throw .store(.cannotOpen, code: SQLITE_CANTOPEN) }
-        return try Self.open(path, timeout: busy.pointee.timeout)
+        return try Self.open(path)
     }
 
     package func close() {
         rollback()
         for statement in prepared { sqlite3_finalize(statement) }
         sqlite3_close(db)
-        busy.deallocate()
     }
 
     // MARK: Statements
@@ -462,29 +452,6 @@ package final class SQLiteStorage: StoragePort {
         case EACCES, EPERM, EROFS: .store(.readOnly, code: code)
         default: .store(.cannotOpen, code: code)
         }
-    }
-}
-
-/// The wait for another writer. Sleeps are short and random: SQLite's own grow, so that one writer in a
-/// hurry starves all others.
-private struct SQLiteBusy {
-    let timeout: Int64
-    private var deadline: Int64 = 0
-
-    init(timeout: Int64) { self.timeout = timeout }
-
-    /// False when time is up.
-    mutating func sleep(_ attempt: Int32) -> Bool {
-        let now = platform_monotonic_ns()
-        if attempt == 0 {
-            let (sum, overflow) = now.addingReportingOverflow(timeout)
-            deadline = overflow ? .max : sum
-        }
-        guard now < deadline else { return false }
-        var random: UInt32 = 0
-        sqlite3_randomness(4, &random)
-        platform_sleep_ns(min(50_000 + Int64(random % 450_001), deadline - now))
-        return true
     }
 }
 

@@ -13,7 +13,8 @@ package enum TransactionMode {
 /// connection without touching what lies behind it; there is no clean-up in `deinit`.
 package protocol StoragePort: AnyObject {
     /// Starts a transaction on one consistent snapshot. A write transaction is the only one of
-    /// its kind until it ends; waiting for another to end is `busy(.writer)` after the port's timeout.
+    /// its kind until it ends. Never waits: `busy(.writer)` while another is in the way; waiting is the
+    /// engine's.
     func begin(_ mode: TransactionMode) throws(Failure)
 
     /// Gives `body` the value and answers true, or answers false. What `body` throws is thrown.

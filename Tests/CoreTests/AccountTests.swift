@@ -33,7 +33,7 @@ import Testing
             var operation = 0
             while true {
                 operation += 1
-                let data = MemoryStorage(timeout: 0)
+                let data = MemoryStorage()
                 let kept = try create(openStore(on: data.sibling()), "kept")
                 let plan = FaultPlan(failing: operation, mode)
                 let answer = Result {
@@ -63,7 +63,7 @@ import Testing
     }
 
     @Test func identitiesDiffer() throws {
-        let store = try openStore(on: MemoryStorage(timeout: 0))
+        let store = try openStore(on: MemoryStorage())
         let first = try create(store, "bob")
         let second = try create(store, "bob")
         #expect(first != second)

@@ -77,7 +77,7 @@ import Testing
 
     @Test(arguments: scenarios, [FaultPlan.Mode.before, .afterCommit, .crash])
     func embeddedVault(_ scenario: Scenario, _ mode: FaultPlan.Mode) throws {
-        let base = MemoryStorage(timeout: 0)
+        let base = MemoryStorage()
         try prepare(base, vault: nil)
         let before = try picture(openStore(on: base.snapshot()))
         let done = base.snapshot()
@@ -147,7 +147,7 @@ import Testing
     /// A call that fails half-way through its writes takes its batch with it: nothing that is said
     /// to the batch afterwards can commit the other half.
     @Test func aBatchThatLostAWriteIsLost() throws {
-        let data = MemoryStorage(timeout: 0)
+        let data = MemoryStorage()
         try prepare(data, vault: nil)
         let before = try picture(openStore(on: data.sibling()))
         var isReached = true
@@ -241,7 +241,7 @@ import Testing
         var isGoingOn = true
         while isGoingOn {
             operation += 1
-            let data = MemoryStorage(timeout: 0)
+            let data = MemoryStorage()
             let vault = MemoryVault()
             let clock = ManualClock()
             try prepare(data, vault: vault)

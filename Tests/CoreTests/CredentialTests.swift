@@ -26,7 +26,7 @@ import Testing
     /// What was once reported as absent stays absent, whichever call reported it.
     @Test(arguments: 0..<6) func expiryNeverUnHappens(_ way: Int) throws {
         let clock = LooseClock()
-        let store = try openStore(on: MemoryStorage(timeout: 0), clock: clock)
+        let store = try openStore(on: MemoryStorage(), clock: clock)
         let version = try store.put("n", "s", rules(expires: 2_000))
         clock.time = 2_000
         switch way {
@@ -44,7 +44,7 @@ import Testing
 
     @Test func anExpiredVersionIsNotRestored() throws {
         let clock = LooseClock()
-        let store = try openStore(on: MemoryStorage(timeout: 0), clock: clock)
+        let store = try openStore(on: MemoryStorage(), clock: clock)
         try store.put("n", "s", rules(expires: 2_000))
         try store.delete("n", recovery: 100_000)
         clock.time = 2_000
@@ -54,7 +54,7 @@ import Testing
     }
 
     @Test func anEndlessRecoveryIsStillADeletion() throws {
-        let store = try openStore(on: MemoryStorage(timeout: 0))
+        let store = try openStore(on: MemoryStorage())
         try store.put("n", "s")
         try store.delete("n", recovery: .max)
         let purges = try store.scoped { scope in
@@ -66,7 +66,7 @@ import Testing
     }
 
     @Test func aLostSequenceLeapsOverWhatWasGiven() throws {
-        let data = MemoryStorage(timeout: 0)
+        let data = MemoryStorage()
         let store = try openStore(on: data.sibling())
         try store.put("kept", "1")
         let given = try store.put("gone", "2")
@@ -80,7 +80,7 @@ import Testing
 
     /// A damaged record can be replaced, and takes its large secret along.
     @Test func aDamagedRecordLeavesNoSecretBehind() throws {
-        let data = MemoryStorage(timeout: 0)
+        let data = MemoryStorage()
         let store = try openStore(on: data.sibling())
         try store.put("n", CrashSweepTests.large)
         var rows: [RowKey: Int] = [:]
@@ -115,7 +115,7 @@ import Testing
 
     /// Slots are read before there is a key, so whatever they say is hostile.
     @Test func forgedSlotsCostThemselvesAlone() throws {
-        let data = MemoryStorage(timeout: 0)
+        let data = MemoryStorage()
         _ = try openStore(on: data.sibling())
         let port = try data.sibling()
         try port.begin(.write)
@@ -147,7 +147,7 @@ import Testing
     /// A commit whose outcome is unknown and that did not happen loses neither the old value nor the way
     /// back to it.
     @Test func anUnknownCommitLosesNothing() throws {
-        let data = MemoryStorage(timeout: 0)
+        let data = MemoryStorage()
         let clock = ManualClock()
         let vault = MemoryVault()
         let store = try openStore(on: data.sibling(), clock: clock, vault: vault)
@@ -199,7 +199,7 @@ import Testing
 
     /// A writer that waits for a batch holds up neither readers nor the batch's own thread.
     @Test func aWaitingWriterHoldsUpNobody() throws {
-        let data = MemoryStorage(timeout: 0)
+        let data = MemoryStorage()
         _ = try openStore(on: data.sibling())
         nonisolated(unsafe) let store = try openStore(on: data.sibling(), timeout: 600_000_000_000)
         try store.put("n", "before")

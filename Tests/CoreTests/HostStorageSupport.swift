@@ -8,7 +8,7 @@ import PawlStore
 final class HostTable: Sendable {
     private nonisolated(unsafe) let root: MemoryStorage
 
-    init(timeout: Int64) { root = MemoryStorage(timeout: timeout) }
+    init() { root = MemoryStorage() }
 
     /// One transaction of the host: a connection of its own.
     private final class Transaction {
@@ -96,8 +96,8 @@ final class HostTable: Sendable {
 }
 
 extension StorageEngine {
-    static let host = StorageEngine(testDescription: "host") { timeout in
-        let host = HostTable(timeout: timeout)
+    static let host = StorageEngine(testDescription: "host") {
+        let host = HostTable()
         return StorageFixture(
             end: {},
             open: { () throws(Failure) in

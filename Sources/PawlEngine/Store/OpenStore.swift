@@ -37,7 +37,7 @@ extension Store {
         guard sodiumIsReady else { throw .internal }
         switch request.place {
         case .memory:
-            let port = MemoryStorage(timeout: 0)
+            let port = MemoryStorage()
             try create(on: port, request)
             return try unlock(port, request)
         case .host(let port):
@@ -77,14 +77,14 @@ extension Store {
     ) throws(Failure) -> SQLiteStorage {
         if !request.mustCreate {
             do throws(Failure) {
-                return try SQLiteStorage.open(path: path, timeout: 0)
+                return try SQLiteStorage.open(path: path)
             } catch {
                 guard error == .notFound, request.createsIfAbsent else { throw error }
             }
         }
         let rows = try firstRows(request)
         do throws(Failure) {
-            try SQLiteStorage.create(path: path, timeout: 0) {
+            try SQLiteStorage.create(path: path) {
                 (port) throws(Failure) in
                 try write(rows, to: port)
             }
@@ -92,7 +92,7 @@ extension Store {
             // Somebody else created it in the meantime, which is as good.
             guard error == .exists, !request.mustCreate else { throw error }
         }
-        return try SQLiteStorage.open(path: path, timeout: 0)
+        return try SQLiteStorage.open(path: path)
     }
 
     // MARK: Creating

@@ -222,7 +222,7 @@ package final class Store {
         try source.begin(.read)
         defer { source.rollback() }
         let snapshot = Transaction(port: source, sealer: shared.sealer, counters: Counters())
-        try SQLiteStorage.create(path: path, timeout: 0) { (target) throws(Failure) in
+        try SQLiteStorage.create(path: path) { (target) throws(Failure) in
             try snapshot.scanEverything { (row, value) throws(Failure) in
                 try row.withBytes { (key) throws(Failure) in try target.put(key, value) }
                 return true
