@@ -7,7 +7,7 @@ import os
 import sqlite3
 import struct
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from nacl import bindings
 
@@ -167,8 +167,47 @@ def encode(c: Credential) -> bytes:
             + struct.pack("<I", len(pairs)) + pairs + struct.pack("<I", len(c.secret)) + c.secret)
 
 
-def read(path: str, kind: int, secret: bytes) -> Tuple[List[Credential], List[Credential], int]:
-    """Current and deleted credentials and the last version of a closed store's file."""
+@dataclass
+class Account:
+    id: bytes
+    created: int
+    seed: bytes
+    secret: bytes
+    signing: bytes
+    agreement: bytes
+    name: bytes
+
+    def matches(self) -> bool:
+        """Whether the public keys are those of the secret ones."""
+        return (bindings.crypto_sign_seed_keypair(self.seed)[0] == self.signing
+                and bindings.crypto_scalarmult_base(self.secret) == self.agreement)
+
+
+def account(id: bytes, data: bytes) -> Account:
+    r = Reader(data)
+    assert r.number("B") == 1
+    found = Account(id, r.number("q"), *(r.take(32) for _ in range(4)), r.field())
+    assert r.at == len(data)
+    return found
+
+
+def fingerprint(signing: bytes, agreement: bytes, name: bytes) -> bytes:
+    h = b""
+    for _ in range(5200):
+        h = kdf(b"", "pawl/1 safety number", b"\x01", h, signing, agreement, name, size=64)
+    return h
+
+
+def safety(*sides: Tuple[bytes, bytes, bytes]) -> Tuple[str, bytes]:
+    """The safety number and the safety code of two sides: signing key, agreement key and name."""
+    low, high = sorted(fingerprint(*side) for side in sides)
+    numbers = [int.from_bytes(h[at:at + 5], "big") for h in (low, high) for at in range(0, 30, 5)]
+    return (" ".join(f"{number % 100_000:05}" for number in numbers),
+            b"\x01" + low[:32] + high[:32])
+
+
+def unlock(path: str, kind: int, secret: bytes) -> Tuple[Dict[bytes, bytes], Keys]:
+    """The rows of a closed store's file and the keys to them."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         assert db.execute("PRAGMA application_id").fetchone()[0] == 0x5041574C
@@ -181,7 +220,20 @@ def read(path: str, kind: int, secret: bytes) -> Tuple[List[Credential], List[Cr
     slots = [Slot(value) for row, value in rows.items() if row[0] == 2]
     assert all(slot.store == header[1:17] for slot in slots)
     master = next(m for m in (slot.unwrap(kind, secret) for slot in slots) if m is not None)
-    keys = Keys(master)
+    return rows, Keys(master)
+
+
+def accounts(path: str, kind: int, secret: bytes) -> List[Account]:
+    """The accounts of a closed store's file, in the order of their ids."""
+    rows, keys = unlock(path, kind, secret)
+    found = [row for row in sorted(rows) if row[0] == 0x30]
+    assert all(len(row) == 17 for row in found)
+    return [account(row[1:], keys.open(row, rows[row])) for row in found]
+
+
+def read(path: str, kind: int, secret: bytes) -> Tuple[List[Credential], List[Credential], int]:
+    """Current and deleted credentials and the last version of a closed store's file."""
+    rows, keys = unlock(path, kind, secret)
     sequence = struct.unpack("<Q", keys.open(b"\x10", rows[b"\x10"]))[0] if b"\x10" in rows else 0
     found: Dict[int, List[Credential]] = {0x20: [], 0x22: []}
     for row, value in rows.items():
@@ -199,15 +251,21 @@ def read(path: str, kind: int, secret: bytes) -> Tuple[List[Credential], List[Cr
     return found[0x20], found[0x22], sequence
 
 
-def write(path: str, raw: bytes, credentials: List[Credential]) -> None:
+def write(path: str, raw: bytes, credentials: List[Credential],
+          accounts: Sequence[Account] = ()) -> None:
     """A store file made from the page, which Pawl must open."""
     master, store = os.urandom(32), os.urandom(16)
     keys = Keys(master)
     rows = {b"\x01": b"\x01" + store + bytes(8), b"\x02\x00": write_slot(store, master, raw)}
-    rows[b"\x10"] = keys.seal(b"\x10", struct.pack("<Q", max(c.version for c in credentials)))
+    sequence = max((c.version for c in credentials), default=0)
+    rows[b"\x10"] = keys.seal(b"\x10", struct.pack("<Q", sequence))
     for c in credentials:
         row = b"\x20" + keys.path(c.user, c.project, c.name)
         rows[row] = keys.seal(row, encode(c))
+    for a in accounts:
+        row = b"\x30" + a.id
+        rows[row] = keys.seal(row, b"\x01" + struct.pack("<q", a.created) + a.seed + a.secret
+                              + a.signing + a.agreement + struct.pack("<H", len(a.name)) + a.name)
     db = sqlite3.connect(path)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA application_id=0x5041574C")

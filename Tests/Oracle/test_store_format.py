@@ -3,10 +3,13 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from nacl import bindings
+from nacl.exceptions import BadSignatureError
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "Bindings" / "Python" / "src")]
@@ -51,6 +54,90 @@ def test_the_oracle_reads_what_pawl_writes(tmp_path: Path, kind: str) -> None:
     assert by_name["empty"].secret == b"" and by_name["empty"].expires == 2**62
     assert [c.secret for c in deleted] == [b"deleted"] and deleted[0].purge < read_store.NEVER
     assert sequence == max(c.version for c in current + deleted)
+
+
+NAMES = ["ada", "ada", "x" * 255, "żółw"]
+
+
+def test_the_oracle_reads_accounts(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.pawl")
+    with pawl.Store.open(path, key=pawl.RawKey(RAW), create=True, clock=lambda: 2**60) as store:
+        fill(store)
+        for name in NAMES:
+            store.create_account(name)
+        store.delete_account(store.create_account("gone"))
+        made = store.accounts()
+    found = read_store.accounts(path, 1, RAW)
+    assert [
+        (a.id, a.created, a.signing, a.agreement, a.name.decode()) for a in found
+    ] == [
+        (a.id, a.created_ns, a.identity.signing_key, a.identity.agreement_key, a.identity.name)
+        for a in made
+    ]
+    assert sorted(a.name.decode() for a in found) == sorted(NAMES)
+    assert all(a.created == 2**60 and a.matches() for a in found)
+    keys = [key for a in found for key in (a.seed, a.secret, a.signing, a.agreement)]
+    assert len(set(keys)) == 4 * len(NAMES)
+    assert len(read_store.read(path, 1, RAW)[0]) == 3
+
+
+def test_the_oracle_notices_foreign_keys(tmp_path: Path) -> None:
+    """A public key of another secret does not match: the check above can fail."""
+    path = str(tmp_path / "s.pawl")
+    with pawl.Store.open(path, key=pawl.RawKey(RAW), create=True) as store:
+        store.create_account("ada")
+        store.create_account("bob")
+    ada, bob = read_store.accounts(path, 1, RAW)
+    assert not replace(ada, signing=bob.signing).matches()
+    assert not replace(ada, agreement=bob.agreement).matches()
+
+
+def test_the_keys_of_an_account_work(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.pawl")
+    with pawl.Store.open(path, key=pawl.RawKey(RAW), create=True) as store:
+        for name in ("ada", "bob"):
+            store.create_account(name)
+        ada, bob = (row.identity for row in store.accounts())
+    ours, theirs = read_store.accounts(path, 1, RAW)
+    signed = bindings.crypto_sign(b"hello", bindings.crypto_sign_seed_keypair(ours.seed)[1])
+    assert bindings.crypto_sign_open(signed, ada.signing_key) == b"hello"
+    with pytest.raises(BadSignatureError):
+        bindings.crypto_sign_open(signed, bob.signing_key)
+    assert (bindings.crypto_scalarmult(ours.secret, bob.agreement_key)
+            == bindings.crypto_scalarmult(theirs.secret, ada.agreement_key))
+
+
+def test_pawl_reads_accounts_that_the_oracle_writes(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.pawl")
+    seed, secret = bytes(range(32, 64)), bytes(range(64, 96))
+    made = read_store.Account(
+        bytes(range(16)), 5, seed, secret, bindings.crypto_sign_seed_keypair(seed)[0],
+        bindings.crypto_scalarmult_base(secret), "żółw".encode())
+    read_store.write(path, RAW, [], [made])
+    with pawl.Store.open(path, key=pawl.RawKey(RAW)) as store:
+        assert store.verify() == []
+        (row,) = store.accounts()
+        assert row == store.account(made.id) == pawl.Account(
+            made.id, pawl.Identity(made.signing, made.agreement, "żółw"), 5)
+
+
+def test_safety_numbers_are_those_of_the_page(tmp_path: Path) -> None:
+    with pawl.Store.memory(key=pawl.RawKey(RAW)) as store:
+        for name in NAMES:
+            store.create_account(name)
+        drawn = [row.identity for row in store.accounts()]
+    # Keys that are no points: a safety number is of bytes.
+    fixed = [pawl.Identity(bytes([i] * 32), bytes([255 - i] * 32), name)
+             for i, name in enumerate(("a", "b", "x" * 255))]
+    identities = drawn + fixed
+    for ours, theirs in zip(identities, identities[1:] + identities[:1]):
+        sides = [(i.signing_key, i.agreement_key, i.name.encode()) for i in (ours, theirs)]
+        number, code = read_store.safety(*sides)
+        for a, b in ((ours, theirs), (theirs, ours)):
+            assert (a.safety_number(b), a.safety_code(b)) == (number, code)
+    ours = identities[0]
+    side = (ours.signing_key, ours.agreement_key, ours.name.encode())
+    assert (ours.safety_number(ours), ours.safety_code(ours)) == read_store.safety(side, side)
 
 
 def test_pawl_reads_what_the_oracle_writes(tmp_path: Path) -> None:

@@ -87,6 +87,40 @@ def test_batch(key: RawKey, scope: Scope) -> None:
     asyncio.run(main())
 
 
+def test_accounts(key: RawKey) -> None:
+    async def main() -> None:
+        async with AsyncStore.memory(key=key) as store:
+            ids = sorted([await store.create_account(f"name {i}") for i in range(25)])
+            whole = await store.accounts()
+            assert [row.id for row in whole] == ids
+            assert await store.account(ids[3]) == whole[3]
+            assert await store.accounts(after=ids[9], limit=10) == whole[10:20]
+            for page in (1, 7, 25, 1000):
+                assert [row async for row in store.iterate_accounts(page)] == whole
+            assert await store.batch(lambda batch: batch.accounts(limit=2)) == whole[:2]
+            await store.delete_account(ids[0])
+            with refused(Status.NOT_FOUND):
+                await store.account(ids[0])
+            with refused(Status.NOT_FOUND):
+                await store.delete_account(ids[0])
+            with refused(Status.MISUSE_ACCOUNT):
+                await store.create_account("")
+            with refused(Status.MISUSE_SIZE):
+                await store.account(b"short")
+
+            def fails(batch: pawl.Batch) -> None:
+                batch.create_account("lost")
+                raise ZeroDivisionError
+
+            with pytest.raises(ZeroDivisionError):
+                await store.batch(fails)
+            assert await store.accounts() == whole[1:]
+        with refused(Status.CLOSED):
+            await store.create_account("late")
+
+    asyncio.run(main())
+
+
 def test_the_loop_goes_on(path: Path, key: RawKey, scope: Scope) -> None:
     """While a vault is waited for, the loop runs, and it is the loop that lets the vault go on."""
 

@@ -38,10 +38,12 @@ from .hosts import Clock, ListedVault, Storage, Vault
 from .store import Batch, Credentials, Store
 from .values import (
     KEEP,
+    Account,
     Buffer,
     Credential,
     Damage,
     Duration,
+    Identity,
     Keep,
     Key,
     KeyKind,
@@ -60,6 +62,7 @@ from .values import (
 
 __all__ = [
     "KEEP",
+    "Account",
     "AuthError",
     "Batch",
     "Buffer",
@@ -75,6 +78,7 @@ __all__ = [
     "Duration",
     "ExistsError",
     "HostError",
+    "Identity",
     "InternalError",
     "Keep",
     "Key",

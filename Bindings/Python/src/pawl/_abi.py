@@ -65,6 +65,11 @@ PAWL_CREDENTIAL_IN_VAULT = 2
 PAWL_DELETE_ALL_PROJECTS = 1
 PAWL_RECONCILE_DRY_RUN = 1
 
+PAWL_ACCOUNT_ID_SIZE = 16
+PAWL_IDENTITY_KEY_SIZE = 32
+PAWL_SAFETY_NUMBER_SIZE = 72
+PAWL_SAFETY_CODE_SIZE = 65
+
 # ---------------------------------------------------------------- callbacks
 # Pointers arrive as addresses (int, or None for NULL).
 
@@ -276,6 +281,30 @@ class ReconcileOptions(Sized):
     _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("grace_ns", c_int64)]
 
 
+class Identity(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("name", c_char_p),
+        ("name_size", c_size_t),
+    ]
+
+
+class Account(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("id", c_uint8 * PAWL_ACCOUNT_ID_SIZE),
+        ("signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("created_ns", c_int64),
+        ("name", c_void_p),
+        ("name_size", c_size_t),
+    ]
+
+
 # The header's name of each struct above.
 STRUCTS: Dict[str, type[Structure]] = {
     "pawl_clock": Clock,
@@ -292,6 +321,8 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_credential": Credential,
     "pawl_orphan": Orphan,
     "pawl_reconcile_options": ReconcileOptions,
+    "pawl_identity": Identity,
+    "pawl_account": Account,
 }
 
 # ---------------------------------------------------------------- functions
@@ -301,6 +332,7 @@ _OUT = POINTER(c_void_p)
 _SCOPE = POINTER(Scope)
 _TEXT = (c_char_p, c_size_t)
 _NAME = (_HANDLE, _SCOPE, *_TEXT)
+_SAFETY = (POINTER(Identity), POINTER(Identity), c_void_p, c_size_t, POINTER(c_size_t))
 
 # (name, result, arguments): the only place that knows how a function is called.
 FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
@@ -342,6 +374,13 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_credential_orphans", c_int32, (_HANDLE, c_char_p, c_size_t, _OUT)),
     ("pawl_view_orphan", c_int32, (c_void_p, c_size_t, POINTER(Orphan))),
     ("pawl_credential_reconcile", c_int32, (_HANDLE, POINTER(ReconcileOptions), _OUT)),
+    ("pawl_account_create", c_int32, (_HANDLE, *_TEXT, c_void_p)),
+    ("pawl_account_get", c_int32, (_HANDLE, c_char_p, _OUT)),
+    ("pawl_account_list", c_int32, (_HANDLE, c_char_p, c_size_t, _OUT)),
+    ("pawl_account_delete", c_int32, (_HANDLE, c_char_p)),
+    ("pawl_view_account", c_int32, (c_void_p, c_size_t, POINTER(Account))),
+    ("pawl_safety_number", c_int32, _SAFETY),
+    ("pawl_safety_code", c_int32, _SAFETY),
 ]
 
 # ---------------------------------------------------------------- the library

@@ -31,7 +31,7 @@ from typing import (
 
 from .errors import ClosedError, Status
 from .store import Batch, Store
-from .values import Metadata, Scope
+from .values import Account, Metadata, Scope
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
@@ -115,6 +115,10 @@ class AsyncStore:
     deleted = _awaited(Store.deleted)
     list = _awaited(Store.list)
     delete_all = _awaited(Store.delete_all)
+    create_account = _awaited(Store.create_account)
+    account = _awaited(Store.account)
+    accounts = _awaited(Store.accounts)
+    delete_account = _awaited(Store.delete_account)
     orphans = _awaited(Store.orphans)
     reconcile = _awaited(Store.reconcile)
     verify = _awaited(Store.verify)
@@ -135,6 +139,17 @@ class AsyncStore:
             if len(found) < page:
                 return
             after = found[-1].name
+
+    async def iterate_accounts(self, page: int = 1000) -> AsyncIterator[Account]:
+        """All accounts, read `page` at a time; each page is a snapshot of its own."""
+        after = None
+        while True:
+            found = await self.accounts(after, page)
+            for row in found:
+                yield row
+            if len(found) < page:
+                return
+            after = found[-1].id
 
     async def batch(self, function: Callable[[Batch], R]) -> R:
         """Runs an ordinary function inside a batch on the worker and returns its result.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store, batches on it, and the credentials in both."""
+"""The store, batches on it, and the credentials and accounts in both."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ from typing import (
 from . import _abi
 from ._abi import copied, library, text, utf8
 from ._handle import Handle, rows
-from .errors import MisuseError, Status
+from .errors import Status
 from .hosts import Clock, Host, ListedVault, Storage, Vault
 from .values import (
     KEEP,
+    Account,
     Buffer,
     Credential,
     Damage,
     Duration,
+    Identity,
     Keep,
     Key,
     KeyKind,
@@ -51,6 +53,7 @@ from .values import (
     ever,
     key_struct,
     moment_ns,
+    sized,
 )
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -85,7 +88,7 @@ class Credentials:
     ) -> int:
         """Creates or replaces a secret and returns its version; durable when it returns.
 
-        The version is greater than every version that this store gave before, of any name. What is
+        The version is greater than every version committed here before, of any name. What is
         KEEP stays as it is; None clears it. `expires` is an aware datetime or nanoseconds since
         1970; `label` and `provider` have up to 256 bytes; there are up to 64 `attributes`, keys of
         1-128 and values of up to 512 bytes.
@@ -212,17 +215,58 @@ class Credentials:
         self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, byref(count))
         return count.value
 
+    # ------------------------------------------------------------ accounts
+
+    def create_account(self, name: str) -> bytes:
+        """Draws an identity under a name, which peers will see, and returns its account's id.
+
+        The name has 1-255 bytes of UTF-8 without NUL: else MisuseError (`MISUSE_ACCOUNT`). Names
+        need not differ.
+        """
+        id = ctypes.create_string_buffer(_abi.PAWL_ACCOUNT_ID_SIZE)
+        self._handle.call(library.pawl_account_create, *_text(name), id)
+        return id.raw
+
+    def account(self, id: bytes) -> Account:
+        """The account of this id. NotFoundError."""
+        return rows(self._handle, _account, library.pawl_account_get, _account_id(id))[0]
+
+    def accounts(self, after: Optional[bytes] = None, limit: int = 1000) -> List[Account]:
+        """One page: at most `limit` (1-10000) in the order of their ids, after the id `after`.
+
+        Fewer than `limit` are the last page. A damaged one is left out; `verify` names it.
+        """
+        return rows(
+            self._handle,
+            _account,
+            library.pawl_account_list,
+            None if after is None else _account_id(after),
+            bounded(limit, _SIZE_BITS, Status.MISUSE_SIZE),
+        )
+
+    def iterate_accounts(self, page: int = 1000) -> Iterator[Account]:
+        """All accounts, read `page` at a time; each page is a snapshot of its own."""
+        after = None
+        while True:
+            found = self.accounts(after, page)
+            yield from found
+            if len(found) < page:
+                return
+            after = found[-1].id
+
+    def delete_account(self, id: bytes) -> None:
+        """Erases an account and its secret keys. NotFoundError."""
+        self._handle.call(library.pawl_account_delete, _account_id(id))
+
     # ------------------------------------------------------------ looking inside
 
     def orphans(self, after: Optional[bytes] = None, limit: int = 1000) -> List[Orphan]:
         """Unfinished vault writes: at most `limit` (1-10000), after the one with id `after`."""
-        if after is not None and len(after) != _abi.PAWL_VAULT_ID_SIZE:
-            raise MisuseError(Status.MISUSE_SIZE)
         return rows(
             self._handle,
             _orphan,
             library.pawl_credential_orphans,
-            after,
+            None if after is None else sized(after, _abi.PAWL_VAULT_ID_SIZE),
             bounded(limit, _SIZE_BITS, Status.MISUSE_SIZE),
         )
 
@@ -465,6 +509,10 @@ def _scope(scope: Scope) -> _abi.Scope:
     return _abi.Scope(user=user, user_size=user_size, project=project, project_size=project_size)
 
 
+def _account_id(id: bytes) -> bytes:
+    return sized(id, _abi.PAWL_ACCOUNT_ID_SIZE)
+
+
 def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:
     key, value = (ctypes.cast(ctypes.c_char_p(part), c_void_p) for part in pair)
     return _abi.Attribute(key, len(pair[0]), value, len(pair[1]))
@@ -507,6 +555,13 @@ def _metadata(view: c_void_p, row: int) -> Metadata:
 def _credential(view: c_void_p, row: int) -> Credential:
     found, fields = _fields(view, row)
     return Credential(**fields, secret=copied(found.secret, found.secret_size))
+
+
+def _account(view: c_void_p, row: int) -> Account:
+    found = _row(_abi.Account(), library.pawl_view_account, view, row)
+    name = text(found.name, found.name_size)
+    identity = Identity(bytes(found.signing_key), bytes(found.agreement_key), name)
+    return Account(bytes(found.id), identity, found.created_ns)
 
 
 def _damage(view: c_void_p, row: int) -> Damage:

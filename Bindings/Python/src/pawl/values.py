@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from mmap import mmap
-from typing import Final, Iterator, Mapping, Optional, SupportsIndex, Union
+from typing import Any, Final, Iterator, Mapping, Optional, SupportsIndex, Union
 
 from . import _abi
 from .errors import Code, MisuseError, PawlError, Status, error_of
@@ -55,6 +55,15 @@ def bounded(value: SupportsIndex, bits: int, reason: Status, signed: bool = Fals
     if not low <= number < high:
         raise MisuseError(reason)
     return number
+
+
+def sized(value: bytes, size: int) -> bytes:
+    """Bytes of the size that C reads, which it cannot check."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{size} bytes are needed, not {type(value).__name__}")
+    if len(value) != size:
+        raise MisuseError(Status.MISUSE_SIZE)
+    return value
 
 
 def moment_ns(moment: Moment) -> int:
@@ -238,6 +247,66 @@ class Credential(Metadata):
     """One version of a credential. `secret` is a copy in a `bytes`, which Python cannot wipe."""
 
     secret: bytes = field(repr=False)
+
+
+# ---------------------------------------------------------------- accounts
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The public side of an account, or of a peer's; peers see all of it."""
+
+    signing_key: bytes
+    """Ed25519, 32 bytes."""
+    agreement_key: bytes
+    """X25519, 32 bytes."""
+    name: str
+    """1-255 bytes of UTF-8 without NUL."""
+
+    def safety_number(self, other: Identity) -> str:
+        """What two people read to each other to know that nobody stands between them.
+
+        12 groups of 5 digits, the same on both sides; another one as soon as a key or a name of
+        either differs. Takes a few milliseconds. MisuseError: a key or a name breaks its rule.
+        """
+        size = _abi.PAWL_SAFETY_NUMBER_SIZE
+        return self._with(other, _abi.library.pawl_safety_number, size).decode()
+
+    def safety_code(self, other: Identity) -> bytes:
+        """The same to show as a QR code: 65 bytes, to be compared whole."""
+        return self._with(other, _abi.library.pawl_safety_code, _abi.PAWL_SAFETY_CODE_SIZE)
+
+    def _with(self, other: Identity, function: Any, room: int) -> bytes:
+        out = ctypes.create_string_buffer(room)
+        size = ctypes.c_size_t()
+        check(function(self._struct(), other._struct(), out, room, ctypes.byref(size)))
+        return out.raw[: size.value]
+
+    def _struct(self) -> _abi.Identity:
+        size = _abi.PAWL_IDENTITY_KEY_SIZE
+        array = ctypes.c_uint8 * size
+        name = _abi.utf8(self.name)
+        return _abi.Identity(
+            signing_key=array(*sized(self.signing_key, size)),
+            agreement_key=array(*sized(self.agreement_key, size)),
+            name=name,
+            name_size=len(name),
+        )
+
+
+@dataclass(frozen=True)
+class Account:
+    """An identity in a store. Its secret keys never leave it."""
+
+    id: bytes
+    """16 bytes, random."""
+    identity: Identity
+    created_ns: int
+
+    @property
+    def created(self) -> datetime:
+        """`created_ns` as a datetime in UTC."""
+        return _moment(self.created_ns)
 
 
 # ---------------------------------------------------------------- the store itself
