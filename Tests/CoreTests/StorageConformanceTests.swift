@@ -107,7 +107,6 @@ private struct Row: Equatable, Comparable {
 
 private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
-
 extension StoragePort {
     fileprivate func put(_ key: [UInt8], _ value: [UInt8]) throws(Failure) {
         try key.withUnsafeBufferPointer { (key) throws(Failure) in
