@@ -23,6 +23,13 @@ package struct ByteReader {
         return T(littleEndian: part.loadUnaligned(as: T.self))
     }
 
+    /// The format byte of a record: `version` if a newer Pawl wrote it.
+    package mutating func format(_ known: UInt8) throws(Failure) {
+        let format = try integer(UInt8.self)
+        guard format <= known else { throw .version }
+        guard format == known else { throw .corrupt(.record) }
+    }
+
     /// A field behind a `Width` length.
     package mutating func field<Width: FixedWidthInteger>(_: Width.Type) throws(Failure) -> Bytes {
         let length = try integer(Width.self)

@@ -30,9 +30,7 @@ package struct AccountRecord {
 
     package init(decoding buffer: SecretBuffer) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
-        let format = try reader.integer(UInt8.self)
-        guard format <= Self.format else { throw .version }
-        guard format == Self.format else { throw .corrupt(.record) }
+        try reader.format(Self.format)
         created = try reader.integer(Int64.self)
         _ = try reader.take(2 * IdentityPublic.keySize)
         identity = try IdentityPublic(

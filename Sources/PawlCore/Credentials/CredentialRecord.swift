@@ -66,9 +66,7 @@ package struct CredentialRecord {
 
     package init(decoding buffer: SecretBuffer) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
-        let format = try reader.integer(UInt8.self)
-        guard format <= Self.format else { throw .version }
-        guard format == Self.format else { throw .corrupt(.record) }
+        try reader.format(Self.format)
         let location = try reader.integer(UInt8.self)
         version = try reader.integer(UInt64.self)
         created = try reader.integer(Int64.self)

@@ -62,9 +62,7 @@ package struct UnfinishedRecord {
 
     package init(decoding buffer: SecretBuffer) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
-        let format = try reader.integer(UInt8.self)
-        guard format <= Self.format else { throw .version }
-        guard format == Self.format else { throw .corrupt(.record) }
+        try reader.format(Self.format)
         id = try VaultID(reader.take(VaultID.size))
         version = try reader.integer(UInt64.self)
         base = try reader.integer(UInt64.self)

@@ -76,9 +76,8 @@ package final class Sealer {
 
     /// `version` when a newer Pawl wrote it, `corrupt` when it is not what was sealed for this row.
     package func open(_ sealed: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
-        guard let format = sealed.first else { throw .corrupt(.record) }
-        guard format <= Self.format else { throw .version }
-        guard format == Self.format else { throw .corrupt(.record) }
+        var reader = ByteReader(sealed)
+        try reader.format(Self.format)
         let key = Bytes(try arena.key(Slot.values))
         let place = try associated(row)
         guard

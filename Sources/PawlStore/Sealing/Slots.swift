@@ -51,9 +51,7 @@ package struct StoreHeader: Equatable {
 
     package init(decoding bytes: Bytes) throws(Failure) {
         var reader = ByteReader(bytes)
-        let format = try reader.integer(UInt8.self)
-        guard format <= Self.format else { throw .version }
-        guard format == Self.format else { throw .corrupt(.record) }
+        try reader.format(Self.format)
         id = try Identifier(reader.take(Identifier.size))
         slotRevision = try reader.integer(UInt64.self)
         try reader.finish()
@@ -107,9 +105,8 @@ package struct SlotRecord {
 
     package init(decoding stored: Bytes) throws(Failure) {
         var reader = ByteReader(stored)
-        let format = try reader.integer(UInt8.self)
-        guard format <= Self.format else { throw .version }
-        guard format == Self.format, stored.count == Self.size else { throw .corrupt(.record) }
+        try reader.format(Self.format)
+        guard stored.count == Self.size else { throw .corrupt(.record) }
         store = try Identifier(reader.take(Identifier.size))
         guard let kind = UnlockKey.Kind(rawValue: try reader.integer(UInt8.self)) else {
             throw .corrupt(.record)
