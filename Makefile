@@ -159,9 +159,9 @@ test-python: $B/venv/.made lib
 test-library: lib
 	@$(PYTHON) Tests/Scripts/library.py $B/$(SO) $B/libpawl.a Include/pawl.h
 
-test-valgrind: $B/examples/quickstart
-	valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=all \
-	    --errors-for-leak-kinds=all $B/examples/quickstart
+test-valgrind: $B/examples/quickstart $B/examples/safety_number
+	set -e; for program in $^; do valgrind --quiet --error-exitcode=1 --leak-check=full \
+	    --show-leak-kinds=all --errors-for-leak-kinds=all $$program; done
 
 test-install: lib
 	@CC='$(CC)' CXX='$(CXX)' Tests/Scripts/install

@@ -60,6 +60,7 @@ public func pawl_safety_number(
     _ out: UnsafeMutablePointer<CChar>?, _ out_size: Int, _ out_len: UnsafeMutablePointer<Int>?
 ) -> pawl_status {
     out_len?.pointee = 0
+    clear(out, out_size, upTo: SafetyNumber.textSize + 1)
     return boundary { () throws(Failure) in
         let needed = SafetyNumber.textSize + 1
         let (out, length) = try room(out, out_size, out_len, for: needed)
@@ -80,6 +81,7 @@ public func pawl_safety_code(
     _ out: UnsafeMutablePointer<UInt8>?, _ out_size: Int, _ out_len: UnsafeMutablePointer<Int>?
 ) -> pawl_status {
     out_len?.pointee = 0
+    clear(out, out_size, upTo: SafetyNumber.codeSize)
     return boundary { () throws(Failure) in
         let (out, length) = try room(out, out_size, out_len, for: SafetyNumber.codeSize)
         try withSides(a, b) { (a, b) throws(Failure) in

@@ -56,6 +56,11 @@ func output<T>(_ pointer: UnsafeMutablePointer<T>?) throws(Failure) -> UnsafeMut
     return pointer
 }
 
+/// Zeroes an output before anything happens, so that a refused call leaves nothing old in it.
+func clear<T: FixedWidthInteger>(_ out: UnsafeMutablePointer<T>?, _ size: Int, upTo limit: Int) {
+    if size > 0 { out?.update(repeating: 0, count: min(size, limit)) }
+}
+
 /// No struct of this interface will ever be larger; a larger struct_size is a mistake.
 private let structSizeLimit = 4096
 

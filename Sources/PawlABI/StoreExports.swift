@@ -111,7 +111,7 @@ public func pawl_recovery_key_generate(
     _ out_len: UnsafeMutablePointer<Int>?
 ) -> pawl_status {
     out_len?.pointee = 0
-    if out_size > 0 { out?.pointee = 0 }
+    clear(out, out_size, upTo: Int(PAWL_RECOVERY_SIZE_MAX))
     return boundary { () throws(Failure) in
         let length = try output(out_len)
         guard out_size >= 0 else { throw .misuse(.size) }

@@ -100,8 +100,11 @@ extension UnsafeRawBufferPointer {
     }
 }
 
-/// What an empty buffer points to where C wants an address.
-nonisolated(unsafe) private let nowhere: UnsafeMutablePointer<UInt8> = .allocate(capacity: 1)
+/// What an empty buffer points to where C wants an address. Nothing is read or written there.
+private var nowhere: UnsafeMutablePointer<UInt8> {
+    let nothing: StaticString = ""
+    return UnsafeMutablePointer(mutating: nothing.utf8Start)
+}
 
 extension UnsafeRawBufferPointer {
     package static var empty: Bytes { Bytes(start: nil, count: 0) }

@@ -6,7 +6,8 @@
 static volatile int *line_at;
 static pawl_store *store, *batch;
 static pawl_scope scope;
-static pawl_view *credentials, *slots, *damages, *orphans;
+static pawl_view *credentials, *slots, *damages, *orphans, *accounts;
+static uint8_t account_id[PAWL_ACCOUNT_ID_SIZE];
 
 /* Answers a misuse, whichever. */
 #define REFUSED(call) \
@@ -346,6 +347,8 @@ static void prepare(void) {
     MUST(pawl_slot_list(store, &slots));
     MUST(pawl_store_verify(store, &damages));
     MUST(pawl_credential_orphans(store, NULL, 10, &orphans));
+    MUST(pawl_account_create(store, "account", 7, account_id));
+    MUST(pawl_account_get(store, account_id, &accounts));
 }
 
 /* Nothing that was refused has changed anything, and the store still works. */
@@ -353,6 +356,12 @@ static void finish(void) {
     CALL(HOLDS(store, &scope, "name", "secret"));
     CALL(CHECK(list_count(store, &scope) == 1));
     CALL(CHECK(damage_count(store) == 0));
+    pawl_view *view = NULL;
+    DONE(pawl_account_list(store, NULL, 10, &view));
+    CHECK(pawl_view_count(view) == 1);
+    CALL(pawl_view_close(view));
+    DONE(pawl_account_delete(store, account_id)); /* the next group makes its own */
+    CALL(pawl_view_close(accounts));
     CALL(pawl_view_close(credentials));
     CALL(pawl_view_close(slots));
     CALL(pawl_view_close(damages));
@@ -758,6 +767,162 @@ static void put_options(void *unused) {
     finish();
 }
 
+static void account_calls(void *unused) {
+    (void)unused;
+    prepare();
+    uint8_t id[PAWL_ACCOUNT_ID_SIZE];
+    const uint8_t none[PAWL_ACCOUNT_ID_SIZE] = {0};
+    static char large[70000];
+    memset(large, 'a', sizeof large);
+    memset(id, 0xAA, sizeof id);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_create(NULL, "name", 4, id));
+    CHECK(memcmp(id, none, sizeof id) == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_create(store, "name", 4, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_create(store, NULL, 4, id));
+    REFUSED_AS(PAWL_MISUSE_ACCOUNT, pawl_account_create(store, NULL, 0, id));
+    REFUSED_AS(PAWL_MISUSE_ACCOUNT, pawl_account_create(store, "name", 0, id));
+    REFUSED_AS(PAWL_MISUSE_ACCOUNT, pawl_account_create(store, large, 256, id));
+    for (size_t i = 0; i < ABSURD_COUNT; i++) {
+        memset(id, 0xAA, sizeof id);
+        REFUSED_FOR_SIZE(absurd[i], PAWL_MISUSE_ACCOUNT, pawl_account_create(store, large, absurd[i], id));
+        CHECK(memcmp(id, none, sizeof id) == 0);
+        REFUSED(pawl_account_create(store, NULL, absurd[i], id));
+    }
+    pawl_view *view = credentials;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_get(NULL, account_id, &view));
+    CHECK(view == NULL);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_get(store, NULL, &view));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_get(store, account_id, NULL));
+    view = credentials;
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_account_get(store, none, &view));
+    CHECK(view == NULL);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_delete(NULL, account_id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_delete(store, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_account_delete(store, none));
+
+    view = credentials;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_list(NULL, NULL, 10, &view));
+    CHECK(view == NULL);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_list(store, NULL, 10, NULL));
+    const size_t limits[] = {0, 10001, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_account_list(store, NULL, limits[i], &view));
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_account_list(store, account_id, limits[i], &view));
+    }
+
+    pawl_account account = PAWL_INIT(pawl_account);
+    pawl_credential credential = PAWL_INIT(pawl_credential);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_account(NULL, 0, &account));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_account(accounts, 0, NULL));
+    account = (pawl_account)PAWL_INIT(pawl_account);
+    OUTPUT_SIZES(pawl_account, PAWL_OK, pawl_view_account(accounts, 0, object));
+    const size_t rows[] = {1, 2, 10000, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 64, SIZE_MAX / 16};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_account(accounts, rows[i], &account));
+    }
+    pawl_view *others[] = {credentials, slots, damages, orphans};
+    for (int i = 0; i < 4; i++) REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_account(others[i], 0, &account));
+    CHECK(account.name == NULL && memcmp(account.id, none, sizeof none) == 0);
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_credential(accounts, 0, &credential));
+
+    DONE(pawl_batch_begin(store, &batch));
+    REFUSED_AS(PAWL_MISUSE_ACCOUNT, pawl_account_create(batch, "", 0, id));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_account_list(batch, NULL, 0, &view));
+    DONE(pawl_account_create(batch, large, 255, id));
+    DONE(pawl_account_delete(batch, account_id));
+    CALL(pawl_batch_rollback(batch));
+    finish();
+}
+
+/* Both functions and both sides keep the same rules. */
+static void safety_numbers(void *unused) {
+    (void)unused;
+    char text[PAWL_SAFETY_NUMBER_SIZE];
+    uint8_t code[PAWL_SAFETY_CODE_SIZE];
+    size_t size = 7;
+    static char large[2048];
+    memset(large, 'a', sizeof large);
+    pawl_identity good = PAWL_INIT(pawl_identity);
+    memcpy(good.signing_key, test_key, sizeof good.signing_key);
+    good.name = "name";
+    good.name_size = 4;
+#define NUMBER(a_, b_) pawl_safety_number(a_, b_, text, sizeof text, &size)
+#define CODE(a_, b_) pawl_safety_code(a_, b_, code, sizeof code, &size)
+#define BOTH(odd, want, side_) \
+    do { \
+        size = 7; \
+        REFUSED_FOR_SIZE(odd, want, NUMBER(side_, &good)); \
+        CHECK(size == 0); \
+        REFUSED_FOR_SIZE(odd, want, NUMBER(&good, side_)); \
+        REFUSED_FOR_SIZE(odd, want, NUMBER(side_, side_)); \
+        size = 7; \
+        REFUSED_FOR_SIZE(odd, want, CODE(side_, &good)); \
+        CHECK(size == 0); \
+        REFUSED_FOR_SIZE(odd, want, CODE(&good, side_)); \
+        REFUSED_FOR_SIZE(odd, want, CODE(side_, side_)); \
+    } while (0)
+    DONE(NUMBER(&good, &good));
+    DONE(CODE(&good, &good));
+    BOTH(0, PAWL_MISUSE_NULL, NULL);
+    STRUCT_SIZES(pawl_identity, good, NUMBER(object, &good));
+    STRUCT_SIZES(pawl_identity, good, NUMBER(&good, object));
+    STRUCT_SIZES(pawl_identity, good, CODE(object, &good));
+    STRUCT_SIZES(pawl_identity, good, CODE(&good, object));
+    STRUCT_GROWN(pawl_identity, good, NUMBER(object, &good));
+    STRUCT_GROWN(pawl_identity, good, CODE(&good, object));
+    pawl_identity bad = good;
+    const uint32_t flags[] = {1, 2, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        bad.flags = flags[i];
+        BOTH(0, PAWL_MISUSE_FLAGS, &bad);
+    }
+    bad = good;
+    bad.name = NULL;
+    BOTH(0, PAWL_MISUSE_NULL, &bad);
+    bad.name_size = 0;
+    BOTH(0, PAWL_MISUSE_ACCOUNT, &bad);
+    bad.name = "name";
+    BOTH(0, PAWL_MISUSE_ACCOUNT, &bad);
+    bad.name = large;
+    bad.name_size = 256;
+    BOTH(0, PAWL_MISUSE_ACCOUNT, &bad);
+    for (size_t i = 0; i < ABSURD_COUNT; i++) {
+        bad.name_size = absurd[i];
+        BOTH(absurd[i], PAWL_MISUSE_ACCOUNT, &bad);
+    }
+    const char *ill[] = {"a\0b", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\x80", "a\xC3"};
+    const size_t sizes[] = {3, 2, 3, 4, 1, 2};
+    for (size_t i = 0; i < sizeof ill / sizeof *ill; i++) {
+        bad.name = ill[i];
+        bad.name_size = sizes[i];
+        BOTH(0, PAWL_MISUSE_ACCOUNT, &bad);
+    }
+    bad.name = large;
+    bad.name_size = 255;
+    DONE(NUMBER(&bad, &good));
+    DONE(CODE(&good, &bad));
+
+    /* Where the answer goes. */
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_safety_number(&good, &good, text, sizeof text, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_safety_code(&good, &good, code, sizeof code, NULL));
+    const size_t rooms[] = {PAWL_SAFETY_NUMBER_SIZE, 1000, SIZE_MAX / 2};
+    for (size_t i = 0; i < 3; i++) {
+        REFUSED_AS(PAWL_MISUSE_NULL, pawl_safety_number(&good, &good, NULL, rooms[i], &size));
+        REFUSED_AS(PAWL_MISUSE_NULL, pawl_safety_code(&good, &good, NULL, rooms[i], &size));
+    }
+    const size_t impossible[] = {SIZE_MAX / 2 + 1, SIZE_MAX - 1, SIZE_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        REFUSED(pawl_safety_number(&good, &good, text, impossible[i], &size));
+        REFUSED(pawl_safety_code(&good, &good, code, impossible[i], &size));
+        REFUSED(pawl_safety_number(&good, &good, NULL, impossible[i], &size));
+        REFUSED(pawl_safety_code(&good, &good, NULL, impossible[i], &size));
+        CHECK(size == 0);
+    }
+    /* A size that is honest about nothing but being large enough. */
+    DONE(pawl_safety_number(&good, &good, text, SIZE_MAX / 2, &size));
+    DONE(pawl_safety_code(&good, &good, code, SIZE_MAX / 2, &size));
+}
+
 /* Options that no flag names are not looked at: the caller may leave anything there. */
 static void unnamed_options(void *unused) {
     (void)unused;
@@ -791,6 +956,8 @@ GROUP(scopes_and_names)
 GROUP(outputs_and_limits)
 GROUP(put_options)
 GROUP(unnamed_options)
+GROUP(account_calls)
+GROUP(safety_numbers)
 
 int main(void) {
     line_at = shared_memory(sizeof(int));
@@ -808,5 +975,7 @@ int main(void) {
     RUN(outputs_and_limits_group);
     RUN(put_options_group);
     RUN(unnamed_options_group);
+    RUN(account_calls_group);
+    RUN(safety_numbers_group);
     FINISH;
 }

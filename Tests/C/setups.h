@@ -82,8 +82,9 @@ static UNUSED void setup_end(setup *s) {
     host_vault_free(s->vault);
 }
 
-/* Runs a case on every setup. */
-#define RUN_EACH(function) run_each(#function, function)
+/* Runs a case on every setup, or on those with one engine. */
+#define RUN_EACH(function) run_each(#function, function, -1)
+#define RUN_ON(engine, function) run_each(#function, function, (engine))
 static setup current;
 static void (*current_function)(setup *);
 static void run_current(void) {
@@ -91,8 +92,9 @@ static void run_current(void) {
     current_function(&current);
     setup_end(&current);
 }
-static UNUSED void run_each(const char *name, void (*function)(setup *)) {
+static UNUSED void run_each(const char *name, void (*function)(setup *), int engine) {
     for (size_t kind = 0; kind < SETUP_KINDS; kind++) {
+        if (engine >= 0 && setup_kinds[kind].engine != engine) continue;
         static char names[64][96];
         static int used;
         char *full = names[used++ % 64];

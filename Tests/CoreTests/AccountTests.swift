@@ -1,3 +1,5 @@
+import CPawl
+import PawlABI
 import PawlCore
 import PawlCrypto
 import PawlEngine
@@ -102,5 +104,22 @@ import Testing
             }
         }
         withExtendedLifetime(keys) {}
+    }
+
+    /// Whoever ignores the status must not show an old number.
+    @Test func aRefusedSafetyNumberLeavesNothingOld() {
+        var identity = pawl_identity()
+        identity.struct_size = UInt32(MemoryLayout<pawl_identity>.size)
+        var number = [CChar](repeating: 55, count: Int(PAWL_SAFETY_NUMBER_SIZE))
+        var code = [UInt8](repeating: 55, count: Int(PAWL_SAFETY_CODE_SIZE))
+        var length = 7
+        #expect(
+            PawlABI.pawl_safety_number(&identity, &identity, &number, number.count, &length)
+                == PAWL_MISUSE_ACCOUNT)
+        #expect(length == 0 && number.allSatisfy { $0 == 0 })
+        #expect(
+            PawlABI.pawl_safety_code(&identity, &identity, &code, code.count, &length)
+                == PAWL_MISUSE_ACCOUNT)
+        #expect(length == 0 && code.allSatisfy { $0 == 0 })
     }
 }
