@@ -35,7 +35,7 @@ extension Store {
     private func slotTable() throws(Failure) -> SlotTable {
         guard !isBatch else { throw .state(.batch) }
         return try transact(.read) { (transaction) throws(Failure) in
-            try transaction.withPort { (port) throws(Failure) in try SlotTable.read(port) }
+            try transaction.slotTable()
         }
     }
 

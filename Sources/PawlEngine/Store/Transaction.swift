@@ -28,9 +28,11 @@ package final class Transaction {
         try row.withBytes { (key) throws(Failure) in _ = try port.get(key, body) }
     }
 
-    /// For what is read before there is a key.
-    func withPort<R>(_ body: (any StoragePort) throws(Failure) -> R) throws(Failure) -> R {
-        try body(port)
+    func slotTable() throws(Failure) -> SlotTable {
+        let table = try SlotTable.read(port)
+        counters.reads &+= 1
+        counters.scanned &+= UInt64(table.slots.count + table.unread.count)
+        return table
     }
 
     /// Visits the rows that begin with `prefix`, after `after`, until `body` answers false.
