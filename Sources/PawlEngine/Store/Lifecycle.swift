@@ -69,6 +69,4 @@ package final class Lifecycle {
         }
         if isEndedHere { end() }
     }
-
-    package var isReentered: Bool { CallFrame.contains(ObjectIdentifier(self)) }
 }
