@@ -121,7 +121,7 @@ $B/tests/%: Tests/C/%.c $(wildcard Tests/C/*.h) Include/pawl.h | lib
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
 
-$B/store_bench: Tests/Benchmarks/store_bench.c Include/pawl.h | lib
+$B/%_bench: Tests/Benchmarks/%_bench.c Tests/Benchmarks/bench.h Include/pawl.h | lib
 	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
 
 $B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
@@ -131,8 +131,9 @@ $B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
 demo: packages lib examples ## a .env file through C, Python and Swift (ENV_FILE=path)
 	@Bindings/demo "$(ENV_FILE)"
 
-bench: packages lib $B/store_bench $B/load_bench ## name,metric,value lines against bare SQLite
+bench: packages lib $B/store_bench $B/session_bench $B/load_bench ## name,metric,value lines against the floor
 	@$B/store_bench $B/$(SO) $B/load_bench
+	@$B/session_bench
 
 # ---------------------------------------------------------------- tests
 

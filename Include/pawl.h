@@ -23,10 +23,11 @@
  *    vault or the operating system gave. On any other status than PAWL_OK every record is as it was
  *    before and outputs are zeroed (after PAWL_BUFFER, `*out_len` is the size needed), with these
  *    exceptions: PAWL_STORE_INDETERMINATE (whether the commit happened is unknown: read again and
- *    compare versions) and PAWL_STORE_VAULT (an unfinished write is recorded as an intent or an
- *    orphan, see pawl_credential_orphans). Inside a batch each call is all or nothing by itself.
- * 5. Secrets. Only credential secrets, keys of slots and recovery keys cross this interface as secrets. They never appear in
- *    an error. A view is wiped when it is closed; the caller wipes its own copies.
+ *    compare versions), PAWL_STORE_VAULT (an unfinished write is recorded as an intent or an
+ *    orphan, see pawl_credential_orphans), PAWL_DESYNCHRONIZED and PAWL_BUSY_RATE (the report, or the count, is
+ *    recorded). Inside a batch each call is all or nothing by itself.
+ * 5. Secrets. Only credential secrets, plaintexts of messages, keys of slots and recovery keys cross this interface as
+ *    secrets. They never appear in an error. A view is wiped when it is closed; the caller wipes its own copies.
  * 6. Time. All times are int64 nanoseconds since 1970-01-01 UTC, durations int64 nanoseconds;
  *    PAWL_NEVER stands for "no such time". Time comes from the clock in the store's options, by
  *    default the system's; nothing else reads one.
@@ -85,14 +86,14 @@ typedef int32_t pawl_status;
 #define PAWL_STATE 5           /* not in this state; the detail says which */
 #define PAWL_TIME 6            /* a time lies on the wrong side of now */
 #define PAWL_AUTH 7            /* wrong key; never says which part was wrong */
-#define PAWL_REPLAY 8          /* seen before (reserved for sessions) */
+#define PAWL_REPLAY 8          /* this message was received before, or its session is closed */
 #define PAWL_LIMIT 9           /* a documented limit is reached; the detail says which */
 #define PAWL_VERSION 10        /* written by a newer Pawl; untouched */
 #define PAWL_CORRUPT 11        /* a record is damaged or in the wrong place */
 #define PAWL_STORE 12          /* the storage engine or the vault failed */
 #define PAWL_BUSY 13           /* try again later */
 #define PAWL_CLOSED 14         /* the store is closed */
-#define PAWL_DESYNCHRONIZED 15 /* reserved for sessions */
+#define PAWL_DESYNCHRONIZED 15 /* this state and the peer's have parted; reset the session */
 #define PAWL_INTERNAL 16       /* a bug in Pawl: please report it */
 
 /* Details. A status with a detail equals one of these in PAWL_STATUS_REASON. */
@@ -114,16 +115,26 @@ typedef int32_t pawl_status;
 #define PAWL_MISUSE_TIME 0x1001      /* a duration is negative */
 #define PAWL_MISUSE_HANDLE 0x1101    /* a batch where a store is needed, or the reverse */
 #define PAWL_MISUSE_ACCOUNT 0x1201   /* an account's name must be 1-255 bytes of UTF-8 without NUL */
+#define PAWL_MISUSE_PACKAGE 0x1301   /* these bytes are no key package */
 #define PAWL_STATE_BATCH 0x0105      /* not possible inside a batch */
 #define PAWL_STATE_CONFLICT 0x0205   /* if_version names another version than the current one */
 #define PAWL_STATE_WITHDRAWN 0x0305  /* a delete_all or reconcile overtook this put; nothing was stored */
 #define PAWL_STATE_LAST_SLOT 0x0405  /* the last slot cannot be removed */
 #define PAWL_STATE_NO_VAULT 0x0505   /* the secret lives in a vault and this store was opened without one */
+#define PAWL_STATE_IDENTITY 0x0605   /* this verified peer has another identity now; accept it first */
+#define PAWL_STATE_RECEIVE_ONLY 0x0705 /* another session has taken this one's place: send in that */
+#define PAWL_STATE_SUITE 0x0805      /* a weaker suite than allowed, or than this peer used before */
+#define PAWL_STATE_SELF 0x0905       /* a session with one's own identity */
+#define PAWL_STATE_RESERVATION 0x0A05 /* no index reserved before this batch: encrypt outside, or send */
 #define PAWL_LIMIT_SECRET 0x0109     /* a secret above 16 MiB */
 #define PAWL_LIMIT_ATTRIBUTES 0x0209 /* more than 64 attributes */
 #define PAWL_LIMIT_SLOTS 0x0309      /* more than 16 slots */
 #define PAWL_LIMIT_MEMORY 0x0409     /* out of memory */
 #define PAWL_LIMIT_COUNTER 0x0509    /* a 64-bit counter of the store is used up */
+#define PAWL_LIMIT_MESSAGE 0x0609    /* a message above 16 MiB */
+#define PAWL_LIMIT_INDEX 0x0709      /* 2^31 messages in one epoch and direction */
+#define PAWL_LIMIT_SESSIONS 0x0809   /* 8 sessions of one identity, or 256 unconfirmed of one account */
+#define PAWL_LIMIT_PACKAGES 0x0909   /* more key packages or one-time keys than an account may hold */
 #define PAWL_CORRUPT_KEY_LOST 0x010B /* what held the key or the secret is gone */
 #define PAWL_CORRUPT_NOT_PAWL 0x020B /* the file is not a Pawl store; untouched */
 #define PAWL_STORE_INDETERMINATE 0x010C /* whether the commit happened is unknown */
@@ -135,6 +146,7 @@ typedef int32_t pawl_status;
 #define PAWL_STORE_LOST 0x070C       /* this batch's transaction is lost; roll it back */
 #define PAWL_BUSY_REENTERED 0x010D   /* called from inside one of the store's own callbacks */
 #define PAWL_BUSY_CHANGED 0x020D     /* another writer kept changing the same thing */
+#define PAWL_BUSY_RATE 0x030D        /* too often; try again later */
 #define PAWL_CLOSED_FORKED 0x010E    /* the handle was inherited through fork() */
 
 /* The name of a status ("PAWL_STATE_BATCH") and one sentence that says what to do. Both are static,
@@ -533,6 +545,7 @@ pawl_status pawl_credential_reconcile(pawl_store *store, const pawl_reconcile_op
 
 #define PAWL_ACCOUNT_ID_SIZE 16
 #define PAWL_IDENTITY_KEY_SIZE 32
+#define PAWL_SESSION_ID_SIZE 16
 
 /* The public side of an account, or of a peer's: two public keys and the name that the host gave. */
 typedef struct pawl_identity {
@@ -584,6 +597,331 @@ pawl_status pawl_safety_number(const pawl_identity *a, const pawl_identity *b, c
                                size_t *out_len);
 pawl_status pawl_safety_code(const pawl_identity *a, const pawl_identity *b, uint8_t *out, size_t out_size,
                              size_t *out_len);
+
+/* ---------------------------------------------------------------- schedule */
+
+/* All that must happen later is a row with a due time, and what the host must do is an item in the outbox. A host
+ * waits in one of three ways and then calls pawl_store_run_due until it ran less than its limit, and
+ * pawl_outbox_take until it gives nothing:
+ *   - on a descriptor, in poll, select, epoll or an event loop: pawl_store_fd;
+ *   - with a timer of its own: pawl_store_next_deadline, and again after each call that changed something;
+ *   - not at all, calling pawl_store_run_due now and then.
+ * Nothing runs by itself, and nothing wakes while nothing is due. Since ABI 1. */
+
+/* A descriptor that is readable while a job is due or an item can be taken, also when another process made it so. It
+ * belongs to the store: never read, write or close it, and take it out of the loop before
+ * pawl_store_close. With a clock of the host it tells of new items and earlier deadlines only, and the host
+ * watches the time. PAWL_STATE_BATCH. PAWL_STORE_CANNOT_OPEN: the system refused a descriptor, or this is no
+ * Linux. */
+pawl_status pawl_store_fd(pawl_store *store, int32_t *fd);
+
+/* When the next job is due or the next item can be taken: in the past if that is now, PAWL_NEVER if nothing is
+ * planned. */
+pawl_status pawl_store_next_deadline(pawl_store *store, int64_t *deadline_ns);
+
+/* Runs at most `limit` (1-10000) jobs that are due, the earliest first, each in a transaction of its own. *ran: how
+ * many; fewer than `limit` means that none is left. *next_deadline_ns as above. Either may be NULL. A job
+ * that fails is tried again later, ever more seldom, and holds up no other. PAWL_STATE_BATCH. */
+pawl_status pawl_store_run_due(pawl_store *store, size_t limit, size_t *ran, int64_t *next_deadline_ns);
+
+/* Tells this handle that another process committed, where the library cannot see that by itself (a storage engine of
+ * the host). */
+pawl_status pawl_store_nudge(pawl_store *store);
+
+/* ---------------------------------------------------------------- outbox */
+
+#define PAWL_ITEM_FRAME 1   /* bytes for a peer: deliver them, then ack */
+#define PAWL_ITEM_REQUEST 2 /* something to fetch or publish: do it, then answer */
+#define PAWL_ITEM_EVENT 3   /* something that is true now: note it, then ack */
+
+/* Events, in `what`. */
+#define PAWL_EVENT_IDENTITY_CHANGED 1 /* this peer has other keys than before: show it to the user */
+#define PAWL_EVENT_LOST 2             /* `count` messages of this session will never be readable */
+#define PAWL_EVENT_DESYNCHRONIZED 3   /* fetch a key package of this peer and call pawl_session_reset */
+#define PAWL_EVENT_SETUP_EXPIRED 4    /* nobody answered this session's set-up; a request asks for a new package */
+#define PAWL_EVENT_SESSION_ENDED 5    /* a session that was receive-only, or never confirmed, is erased */
+/* Requests, in `what`. */
+#define PAWL_REQUEST_PACKAGE 1 /* fetch a key package of `peer`; answer with its bytes */
+
+/* What leaves the library: written in the transaction that decided it, handed out at least once. Items of one lane
+ * (the frames of a session, the requests of an account, the events of an account) are handed out in the
+ * order of `seq`, and a lane that is stuck holds up no other. */
+typedef struct pawl_item {
+    uint32_t struct_size;
+    uint32_t kind;     /* PAWL_ITEM_* */
+    uint32_t what;     /* PAWL_EVENT_* or PAWL_REQUEST_*; 0 for a frame */
+    uint32_t attempts; /* how often it was handed out before */
+    uint64_t seq;      /* increasing; what ack, fail and answer take */
+    uint64_t count;    /* as its event says, else 0 */
+    uint8_t account[PAWL_ACCOUNT_ID_SIZE];
+    uint8_t session[PAWL_SESSION_ID_SIZE]; /* zeros if it is about none */
+    int64_t created_ns;
+    int64_t lease_ns; /* when it may be handed out to somebody else */
+    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
+    const uint8_t *peer_name;
+    size_t peer_name_size;
+    const uint8_t *body; /* the frame; else empty */
+    size_t body_size;
+} pawl_item;
+
+/* Hands out at most `limit` (1-10000) items that can be taken, and lends them to the caller for lease_ns (0: 30
+ * seconds; at most a day). Nobody else gets an item, or a later one of its lane, before it is settled or
+ * its lease ends. Rows of pawl_item, in each lane in order; none if there is nothing. At most 32 MiB at once, but
+ * always one. PAWL_STATE_BATCH. Since ABI 1. */
+pawl_status pawl_outbox_take(pawl_store *store, size_t limit, int64_t lease_ns, pawl_view **items);
+pawl_status pawl_view_item(const pawl_view *view, size_t row, pawl_item *item);
+
+/* These settle items, with or without a lease, from any handle; settling again is PAWL_OK. PAWL_NOT_FOUND: no item
+ * ever had this number. Since ABI 1. */
+
+/* Done: delivered, noted. For a request: given up. All of them or none; `count` 0-10000. */
+pawl_status pawl_outbox_ack(pawl_store *store, const uint64_t *seq, size_t count);
+/* Not done: it can be taken again after retry_after_ns (0: Pawl decides, later each time, at most after an hour). */
+pawl_status pawl_outbox_fail(pawl_store *store, uint64_t seq, int64_t retry_after_ns);
+/* Done: what a PAWL_ITEM_REQUEST asked for. PAWL_REQUEST_PACKAGE: `body` as in pawl_start_options. On an error, which
+ * are those of pawl_session_start, the request stays. PAWL_MISUSE_FLAGS: not a request. */
+pawl_status pawl_outbox_answer(pawl_store *store, uint64_t seq, const void *body, size_t body_size);
+
+/* ---------------------------------------------------------------- key packages */
+
+#define PAWL_SUITE_X25519 1 /* X25519 agreements */
+#define PAWL_SUITE_XWING 2  /* and one X-Wing encapsulation, where libsodium has it (1.0.22) */
+
+#define PAWL_PACKAGE_ID_SIZE 16
+#define PAWL_PACKAGE_SIZE_MAX 4096 /* of a package; of a one-time key too */
+#define PAWL_PACKAGE_LIFETIME_DEFAULT INT64_C(7776000000000000) /* 90 days, the longest that peers accept */
+
+typedef struct pawl_package_options {
+    uint32_t struct_size;
+    uint32_t flags;          /* must be 0 */
+    int64_t lifetime_ns;     /* 0: the default, and the most */
+    uint32_t one_time_count; /* 0-500 */
+    uint32_t reserved;       /* must be 0 */
+} pawl_package_options;
+
+#define PAWL_PACKAGE 1          /* the signed package: many initiators may use it */
+#define PAWL_PACKAGE_ONE_TIME 2 /* a one-time key of it: the server gives each to one initiator */
+
+typedef struct pawl_package {
+    uint32_t struct_size;
+    uint32_t kind; /* PAWL_PACKAGE or PAWL_PACKAGE_ONE_TIME */
+    uint8_t id[PAWL_PACKAGE_ID_SIZE];
+    uint32_t key_id;         /* of a one-time key, else 0 */
+    uint32_t one_time_count; /* of a package: private halves still here, else 0 */
+    int64_t not_before_ns;
+    int64_t not_after_ns;
+    const uint8_t *bytes; /* what a server may give to anybody */
+    size_t bytes_size;
+} pawl_package;
+
+/* Draws a key package, with one-time keys, and stores its private half. Rows of pawl_package: the package, then
+ * its one-time keys. Give them to a server; initiators take the package followed by at most one of its
+ * one-time keys. PAWL_NOT_FOUND, PAWL_LIMIT_PACKAGES (16 packages). Since ABI 1. */
+pawl_status pawl_package_create(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                                const pawl_package_options *options, pawl_view **packages);
+/* The account's packages, oldest first, without one-time keys. Since ABI 1. */
+pawl_status pawl_package_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], pawl_view **packages);
+/* Erases a package's private half and its one-time keys: who uses it from now on cannot be read. PAWL_NOT_FOUND.
+ * Since ABI 1. */
+pawl_status pawl_package_delete(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                                const uint8_t package[PAWL_PACKAGE_ID_SIZE]);
+pawl_status pawl_view_package(const pawl_view *view, size_t row, pawl_package *package);
+
+/* The weakest suite that this account uses: PAWL_SUITE_*. Since ABI 1. */
+pawl_status pawl_account_set_min_suite(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t suite);
+
+/* ---------------------------------------------------------------- peers */
+
+#define PAWL_TRUST_UNVERIFIED 0 /* whatever keys this name shows are taken, and a change is told */
+#define PAWL_TRUST_VERIFIED 1   /* the user compared safety numbers: other keys must be accepted first */
+
+#define PAWL_PEER_CHANGED 1   /* other keys were seen and wait to be accepted: new_signing_key, new_agreement_key */
+#define PAWL_PEER_HAS_SESSION 2 /* `session` is the one to send in */
+
+/* Somebody an account has, had or expects a session with, known by name. */
+typedef struct pawl_peer {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_PEER_* */
+    uint32_t trust; /* PAWL_TRUST_* */
+    uint32_t suite; /* the strongest seen; a weaker one is refused */
+    uint8_t signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t agreement_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t new_signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t new_agreement_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t session[PAWL_SESSION_ID_SIZE];
+    int64_t changed_ns; /* when its keys were first seen, or changed last */
+    const uint8_t *name;
+    size_t name_size;
+} pawl_peer;
+
+/* One row. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_peer_get(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *name,
+                          size_t name_size, pawl_view **peer);
+/* At most `limit` (1-10000) rows, after the one named `after_name` (empty: from the start), in an order that is stable
+ * and means nothing. Since ABI 1. */
+pawl_status pawl_peer_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *after_name,
+                           size_t after_name_size, size_t limit, pawl_view **peers);
+pawl_status pawl_view_peer(const pawl_view *view, size_t row, pawl_peer *peer);
+
+/* Says what is thought of a peer's identity, and accepts it if it was waiting to be accepted. Sessions with its
+ * former keys become receive-only. A peer that is not known yet is noted. Since ABI 1. */
+pawl_status pawl_peer_trust(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                            const pawl_identity *identity, uint32_t trust);
+/* Allows a weaker suite again than this peer once used. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_peer_allow_suite(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *name,
+                                  size_t name_size, uint32_t suite);
+
+/* ---------------------------------------------------------------- sessions */
+
+/* A session is two accounts' shared ratchet. Its id names one side of it, in all of a store; the sides differ in the
+ * last bit, which is 0 on the initiator's. */
+
+typedef struct pawl_start_options {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    const void *peer_name; /* whom the host means: the package must carry this name */
+    size_t peer_name_size;
+    const void *package; /* the bytes of a package, then of one of its one-time keys if there is one */
+    size_t package_size;
+} pawl_start_options;
+
+#define PAWL_SESSION_INITIATOR 1     /* this side started it */
+#define PAWL_SESSION_CONFIRMED 2     /* both sides are known to have it */
+#define PAWL_SESSION_RECEIVE_ONLY 4  /* another has taken its place */
+#define PAWL_SESSION_DESYNCHRONIZED 8 /* reported; waits for pawl_session_reset */
+
+typedef struct pawl_session {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_SESSION_* */
+    uint8_t id[PAWL_SESSION_ID_SIZE];
+    uint8_t account[PAWL_ACCOUNT_ID_SIZE];
+    uint32_t suite; /* PAWL_SUITE_* */
+    uint32_t epoch;
+    uint32_t sent;     /* the next index to be reserved in this epoch */
+    uint32_t received; /* the next index expected in this epoch */
+    uint32_t skipped;  /* keys kept for messages that are late */
+    uint32_t reserved; /* 0 */
+    int64_t created_ns;
+    int64_t ends_ns; /* when a receive-only or unconfirmed session is erased; PAWL_NEVER: it is not */
+    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
+    const uint8_t *peer_name;
+    size_t peer_name_size;
+} pawl_session;
+
+/* Starts a session with whoever signed a key package. No frame is needed for it: until the first answer arrives, every
+ * message carries what the peer needs to join. After 24 hours without an answer a fresh package is asked
+ * for (PAWL_REQUEST_PACKAGE). PAWL_NOT_FOUND: no such account. PAWL_MISUSE_PACKAGE; PAWL_VERSION; PAWL_AUTH: a wrong
+ * signature, name or key; PAWL_TIME: expired, not yet valid, or valid for too long; PAWL_STATE_IDENTITY;
+ * PAWL_STATE_SUITE; PAWL_STATE_SELF; PAWL_LIMIT_SESSIONS. Since ABI 1. */
+pawl_status pawl_session_start(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                               const pawl_start_options *options, uint8_t session[PAWL_SESSION_ID_SIZE]);
+/* Starts a session in place of one that is desynchronized, from a fresh package of the same identity (another one is
+ * PAWL_AUTH); the old one becomes receive-only. At most one a minute for each peer: PAWL_BUSY_RATE. Else as
+ * pawl_session_start. Since ABI 1. */
+pawl_status pawl_session_reset(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *package,
+                               size_t package_size, uint8_t new_session[PAWL_SESSION_ID_SIZE]);
+/* Erases a session's keys, kept messages included. Frames in the outbox stay. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_session_close(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE]);
+
+/* One row. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_session_get(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], pawl_view **view);
+/* All sessions with one peer, oldest first. Since ABI 1. */
+pawl_status pawl_session_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *peer_name,
+                              size_t peer_name_size, pawl_view **sessions);
+pawl_status pawl_view_session(const pawl_view *view, size_t row, pawl_session *session);
+
+/* ---------------------------------------------------------------- messages */
+
+#define PAWL_MESSAGE_SIZE_MAX 16777216 /* 16 MiB */
+/* The most by which a frame is longer than its plaintext. */
+#define PAWL_FRAME_OVERHEAD_MAX 4096
+
+/* Encrypts 0 bytes to 16 MiB and writes the frame, which needs room for plaintext_size + PAWL_FRAME_OVERHEAD_MAX:
+ * PAWL_BUFFER. The index it uses was reserved in the store before, so that no crash, copy or other process makes it be
+ * used twice; delivering the frame is the host's. PAWL_NOT_FOUND; PAWL_STATE_RECEIVE_ONLY; PAWL_STATE_IDENTITY;
+ * PAWL_STATE_RESERVATION (in a batch); PAWL_TIME: the peer's package expired before the first message;
+ * PAWL_LIMIT_MESSAGE; PAWL_LIMIT_INDEX. Since ABI 1. */
+pawl_status pawl_session_encrypt(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *plaintext,
+                                 size_t plaintext_size, uint8_t *out, size_t out_size, size_t *out_len);
+/* Encrypts and puts the frame into the outbox, durable when this returns. *ticket (may be NULL) is the item's number.
+ * Codes as above. Since ABI 1. */
+pawl_status pawl_session_send(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *plaintext,
+                              size_t plaintext_size, uint64_t *ticket);
+
+#define PAWL_RECEIVE_KEEP 1 /* keep the plaintext, sealed, until pawl_session_forget */
+
+typedef struct pawl_frame {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_RECEIVE_* */
+    const void *bytes;
+    size_t size;
+} pawl_frame;
+
+#define PAWL_RECEIVED_EMPTY 1       /* carried no message, not even one of 0 bytes */
+#define PAWL_RECEIVED_AGAIN 2       /* kept from an earlier time */
+#define PAWL_RECEIVED_NEW_SESSION 4 /* this frame set the session up */
+#define PAWL_RECEIVED_UNACCEPTED 8  /* from new keys of a verified peer, which the host has not accepted */
+
+typedef struct pawl_received {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_RECEIVED_* */
+    uint8_t session[PAWL_SESSION_ID_SIZE];
+    uint32_t epoch;
+    uint32_t index;
+} pawl_received;
+
+/* Decrypts a frame that arrived for an account, setting a session up if need be. `out` needs room for the size of the
+ * frame: PAWL_BUFFER. What the frame used up is durable before the plaintext is returned: without KEEP a crash may lose
+ * it; with KEEP the same frame, delivered again, returns it again, with PAWL_RECEIVED_AGAIN.
+ * PAWL_AUTH: not from the peer, or damaged; it cost one hash. PAWL_NOT_FOUND: no such account, session or package.
+ * PAWL_REPLAY: received before. PAWL_DESYNCHRONIZED: from the peer, but this side cannot have its key; told once, as
+ * PAWL_EVENT_DESYNCHRONIZED. PAWL_VERSION: a frame of a newer Pawl. PAWL_LIMIT_SESSIONS; PAWL_TIME: the package that it
+ * uses is over; PAWL_STATE_SUITE; PAWL_STATE_SELF. Since ABI 1. */
+pawl_status pawl_account_receive(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                                 const pawl_frame *frame, uint8_t *out, size_t out_size, size_t *out_len,
+                                 pawl_received *received);
+
+typedef struct pawl_delivery {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_RECEIVE_* */
+    const void *frame;
+    size_t frame_size;
+    uint8_t *out; /* room for frame_size */
+    size_t out_size;
+    /* Filled in: */
+    size_t out_len;
+    pawl_status status;
+    uint32_t received_flags; /* PAWL_RECEIVED_* */
+    uint8_t session[PAWL_SESSION_ID_SIZE];
+    uint32_t epoch;
+    uint32_t index;
+} pawl_delivery;
+
+/* The same for `count` (0-10000) frames in one transaction, in their order, a status each. Returns PAWL_OK if the
+ * transaction was committed; else nothing was received and every status says so. Since ABI 1. */
+pawl_status pawl_account_receive_many(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                                      pawl_delivery *deliveries, size_t count);
+
+typedef struct pawl_kept {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    uint8_t session[PAWL_SESSION_ID_SIZE];
+    uint32_t epoch;
+    uint32_t index;
+    const uint8_t *plaintext;
+    size_t plaintext_size;
+} pawl_kept;
+
+/* The messages of a session that were received with KEEP and not forgotten yet, in the order of epoch and index; at
+ * most `limit` (1-10000), and 32 MiB but always one. Since ABI 1. */
+pawl_status pawl_session_kept(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], size_t limit,
+                              pawl_view **messages);
+pawl_status pawl_view_kept(const pawl_view *view, size_t row, pawl_kept *kept);
+/* Erases a kept message: the host has it. Forgetting again is PAWL_OK. Since ABI 1. */
+pawl_status pawl_session_forget(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t epoch,
+                                uint32_t index);
 
 #ifdef __cplusplus
 }

@@ -26,10 +26,13 @@ public struct Identity: Sendable, Hashable {
         self.name = name
     }
 
-    init(_ row: pawl_account) {
-        signingKey = withUnsafeBytes(of: row.signing_key) { Array($0) }
-        agreementKey = withUnsafeBytes(of: row.agreement_key) { Array($0) }
-        name = text(row.name, row.name_size)
+    /// The identity in a row of C.
+    init<Key>(
+        _ signingKey: Key, _ agreementKey: Key, _ name: UnsafePointer<UInt8>?, _ nameSize: Int
+    ) {
+        self.signingKey = array(signingKey)
+        self.agreementKey = array(agreementKey)
+        self.name = text(name, nameSize)
     }
 
     /// Compares the bytes of names: of two spellings that look alike, each has its safety number.
@@ -85,7 +88,7 @@ public struct Identity: Sendable, Hashable {
     }
 
     /// Lends the identity as C knows it.
-    private func withC(_ body: (UnsafePointer<pawl_identity>) -> pawl_status) -> pawl_status {
+    func withC(_ body: (UnsafePointer<pawl_identity>) -> pawl_status) -> pawl_status {
         withBytes(of: name) { name, nameSize in
             var identity = pawl_identity.sized()
             withUnsafeMutableBytes(of: &identity.signing_key) { $0.copyBytes(from: signingKey) }
@@ -97,32 +100,13 @@ public struct Identity: Sendable, Hashable {
     }
 }
 
-/// An identity in a store. Its secret keys never leave the store.
+/// An identity in a store, and what it does there: publish key packages, know its peers, start
+/// sessions and receive. Its secret keys never leave the store.
+///
+/// An account keeps its store open. Two are equal if they say the same, whatever their stores.
 public struct Account: Sendable, Hashable, Identifiable {
-    /// Names an account: 16 random bytes, ordered as unsigned bytes.
-    public struct ID: Sendable, Hashable, Comparable, CustomStringConvertible {
-        /// How many bytes an id has.
-        public static let size = Int(PAWL_ACCOUNT_ID_SIZE)
-
-        /// The 16 bytes.
-        public let bytes: [UInt8]
-
-        /// An id by its bytes, or nil if they are not 16.
-        public init?(_ bytes: [UInt8]) {
-            guard bytes.count == Self.size else { return nil }
-            self.bytes = bytes
-        }
-
-        init(unchecked bytes: [UInt8]) { self.bytes = bytes }
-
-        /// The order of lists.
-        public static func < (left: ID, right: ID) -> Bool {
-            left.bytes.lexicographicallyPrecedes(right.bytes)
-        }
-
-        /// 32 hexadecimal digits.
-        public var description: String { hexadecimal(bytes) }
-    }
+    /// Names an account: 16 random bytes.
+    public typealias ID = Identifier<Account>
 
     /// Names it in its store.
     public let id: ID
@@ -131,55 +115,20 @@ public struct Account: Sendable, Hashable, Identifiable {
     /// When it was created.
     public let created: Timestamp
 
-    init(_ row: pawl_account) {
-        id = withUnsafeBytes(of: row.id) { ID(unchecked: Array($0)) }
-        identity = Identity(row)
+    let store: Store
+
+    init(_ row: pawl_account, in store: Store) {
+        id = ID(row: row.id)
+        identity = Identity(row.signing_key, row.agreement_key, row.name, row.name_size)
         created = Timestamp(nanoseconds: row.created_ns)
+        self.store = store
     }
-}
 
-extension Store {
-    /// All accounts, as ``Store/allAccounts(pageSize:)`` gives them.
-    ///
-    /// The store is asked for a page at a time: what others write meanwhile may or may not be seen.
-    /// Cancelling the task does not end the sequence.
-    public struct Accounts: AsyncSequence, Sendable {
-        let store: Store
-        let pageSize: Int
-
-        /// Starts from the beginning.
-        public func makeAsyncIterator() -> AsyncIterator {
-            AsyncIterator(store: store, pageSize: pageSize)
-        }
-
-        /// One pass over the accounts.
-        public struct AsyncIterator: AsyncIteratorProtocol {
-            let store: Store
-            let pageSize: Int
-            private var page: ArraySlice<Account> = []
-            private var last: Account.ID?
-            private var isLastPage = false
-
-            init(store: Store, pageSize: Int) {
-                self.store = store
-                self.pageSize = pageSize
-            }
-
-            /// The next account, or nil after the last.
-            ///
-            /// - Throws: what ``Store/accounts(after:limit:)`` does; the sequence then ends.
-            public mutating func next(
-                isolation actor: isolated (any Actor)? = #isolation
-            ) async throws(PawlError) -> Account? {
-                if page.isEmpty && !isLastPage {
-                    isLastPage = true
-                    let read = try await store.accounts(after: last, limit: pageSize)
-                    isLastPage = read.count < pageSize
-                    last = read.last?.id
-                    page = read[...]
-                }
-                return page.popFirst()
-            }
-        }
+    /// Compares what the store says of them.
+    public static func == (left: Account, right: Account) -> Bool {
+        left.id == right.id && left.identity == right.identity && left.created == right.created
     }
+
+    /// Combines the id.
+    public func hash(into hasher: inout Hasher) { hasher.combine(id) }
 }

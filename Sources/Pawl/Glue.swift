@@ -29,6 +29,16 @@ extension pawl_orphan: Sized {}
 extension pawl_reconcile_options: Sized {}
 extension pawl_identity: Sized {}
 extension pawl_account: Sized {}
+extension pawl_item: Sized {}
+extension pawl_package_options: Sized {}
+extension pawl_package: Sized {}
+extension pawl_peer: Sized {}
+extension pawl_start_options: Sized {}
+extension pawl_session: Sized {}
+extension pawl_frame: Sized {}
+extension pawl_received: Sized {}
+extension pawl_delivery: Sized {}
+extension pawl_kept: Sized {}
 
 /// Lends the UTF-8 bytes of a text, NULL for an empty one.
 func withBytes<Result>(
@@ -47,9 +57,24 @@ private func text(_ start: UnsafeRawPointer?, _ count: Int) -> String {
     String(decoding: UnsafeRawBufferPointer(start: start, count: count), as: UTF8.self)
 }
 
-/// Two digits for each byte.
-func hexadecimal(_ bytes: [UInt8]) -> String {
-    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+/// The bytes of a fixed-size array of C, which Swift knows as a tuple.
+func array<Tuple>(_ tuple: Tuple) -> [UInt8] { withUnsafeBytes(of: tuple) { Array($0) } }
+
+/// The bytes in a row.
+func array(_ start: UnsafePointer<UInt8>?, _ count: Int) -> [UInt8] {
+    Array(UnsafeBufferPointer(start: start, count: count))
+}
+
+/// Lends memory for secrets, which is wiped afterwards.
+func withScratch<Result, Failure: Error>(
+    _ size: Int, _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Result
+) throws(Failure) -> Result {
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 1)
+    defer {
+        wipe(memory)
+        memory.deallocate()
+    }
+    return try body(memory)
 }
 
 /// The rows that a call returned, wiped when this goes out of scope.
@@ -79,6 +104,23 @@ struct View: ~Copyable {
         return values
     }
 
+    /// The same for rows of several kinds, some of which `make` passes over.
+    borrowing func compactMap<Row: Sized, Value>(
+        _ read: (OpaquePointer?, Int, UnsafeMutablePointer<Row>?) -> pawl_status,
+        _ make: (Row) -> Value?
+    ) throws(PawlError) -> [Value] {
+        try map(read, make).compactMap { $0 }
+    }
+
+    /// Makes a value of the one row of a view that can have no other number.
+    borrowing func only<Row: Sized, Value>(
+        _ read: (OpaquePointer?, Int, UnsafeMutablePointer<Row>?) -> pawl_status,
+        _ make: (Row) -> Value
+    ) throws(PawlError) -> Value {
+        guard let only = try map(read, make).first else { throw PawlError(PAWL_INTERNAL) }
+        return only
+    }
+
     /// What the rows say without their secrets.
     borrowing func metadata() throws(PawlError) -> [Credential.Metadata] {
         var values: [Credential.Metadata] = []
@@ -97,7 +139,7 @@ struct View: ~Copyable {
         return values
     }
 
-    /// The one row of a view that can have no other number.
+    /// The one row without its secret.
     borrowing func onlyMetadata() throws(PawlError) -> Credential.Metadata {
         guard let only = try metadata().first else { throw PawlError(PAWL_INTERNAL) }
         return only
@@ -105,10 +147,9 @@ struct View: ~Copyable {
 
     /// The one row, with its secret.
     borrowing func credential() throws(PawlError) -> Credential {
-        let secrets = try map(pawl_view_credential) { row in
+        let secret = try only(pawl_view_credential) { row in
             Secret(copying: UnsafeRawBufferPointer(start: row.secret, count: row.secret_size))
         }
-        guard let secret = secrets.first else { throw PawlError(PAWL_INTERNAL) }
         return Credential(metadata: try onlyMetadata(), secret: secret)
     }
 }

@@ -45,7 +45,7 @@ final class Host: @unchecked Sendable {  // Everything is set in init and only r
         table.lease_ns = vault.lease.wholeNanoseconds
         table.set = { context, id, value, size in
             vaultCall(context) { vault throws(VaultError) in
-                try vault.set(vaultID(id), bytes(value, size))
+                try vault.set(vaultID(id), array(value, size))
                 return PAWL_OK
             }
         }
@@ -91,7 +91,7 @@ final class Host: @unchecked Sendable {  // Everything is set in init and only r
         }
         table.get = { _, transaction, key, keySize, visit, visitor in
             storageCall { () throws(StorageError) in
-                guard let value = try Transaction.of(transaction).get(bytes(key, keySize)) else {
+                guard let value = try Transaction.of(transaction).get(array(key, keySize)) else {
                     return PAWL_OK
                 }
                 return visit?(visitor, key, keySize, value, value.count) ?? PAWL_INTERNAL
@@ -99,13 +99,13 @@ final class Host: @unchecked Sendable {  // Everything is set in init and only r
         }
         table.put = { _, transaction, key, keySize, value, valueSize in
             storageCall { () throws(StorageError) in
-                try Transaction.of(transaction).put(bytes(key, keySize), bytes(value, valueSize))
+                try Transaction.of(transaction).put(array(key, keySize), array(value, valueSize))
                 return PAWL_OK
             }
         }
         table.remove = { _, transaction, key, keySize in
             storageCall { () throws(StorageError) in
-                try Transaction.of(transaction).remove(bytes(key, keySize))
+                try Transaction.of(transaction).remove(array(key, keySize))
                 return PAWL_OK
             }
         }
@@ -113,7 +113,7 @@ final class Host: @unchecked Sendable {  // Everything is set in init and only r
             storageCall { () throws(StorageError) in
                 var status = PAWL_OK
                 try Transaction.of(transaction).scan(
-                    from: bytes(from, fromSize), to: bytes(to, toSize), limit: limit
+                    from: array(from, fromSize), to: array(to, toSize), limit: limit
                 ) { key, value in
                     status = visit?(visitor, key, key.count, value, value.count) ?? PAWL_INTERNAL
                     return status == PAWL_OK
@@ -178,11 +178,7 @@ private func storageCall(_ body: () throws(StorageError) -> pawl_status) -> pawl
 }
 
 private func vaultID(_ id: UnsafePointer<UInt8>?) -> VaultID {
-    VaultID(unchecked: bytes(id, VaultID.size))
-}
-
-private func bytes(_ start: UnsafePointer<UInt8>?, _ count: Int) -> [UInt8] {
-    [UInt8](UnsafeBufferPointer(start: start, count: count))
+    VaultID(unchecked: array(id, VaultID.size))
 }
 
 private func lend<Table>(

@@ -73,20 +73,15 @@ public struct RecoveryKey: Sendable, Equatable {
     ///
     /// - Throws: ``PawlError/Code/internal`` if the system gives no randomness.
     public static func generate(_ kind: Kind = .store) throws(PawlError) -> RecoveryKey {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(
-            byteCount: Int(PAWL_RECOVERY_SIZE_MAX), alignment: 1)
-        defer {
-            wipe(buffer)
-            buffer.deallocate()
+        try withScratch(Int(PAWL_RECOVERY_SIZE_MAX)) { memory throws(PawlError) in
+            var count = 0
+            try check(
+                pawl_recovery_key_generate(
+                    kind.rawValue, memory.baseAddress?.assumingMemoryBound(to: CChar.self),
+                    memory.count, &count))
+            let text = UnsafeRawBufferPointer(rebasing: memory[..<count])
+            return RecoveryKey(secret: Secret(copying: text))
         }
-        var count = 0
-        try check(
-            pawl_recovery_key_generate(
-                kind.rawValue, buffer.baseAddress?.assumingMemoryBound(to: CChar.self),
-                buffer.count,
-                &count))
-        let text = UnsafeRawBufferPointer(rebasing: buffer[..<count])
-        return RecoveryKey(secret: Secret(copying: text))
     }
 
     private init(secret: Secret) { self.secret = secret }

@@ -2,8 +2,9 @@ import CPawl
 
 /// Why a call was refused.
 ///
-/// After an error every record is as it was before, with the two exceptions that the reasons
-/// ``Reason/storeIndeterminate`` and ``Reason/storeVault`` describe. An error never holds a secret.
+/// After an error every record is as it was before, with the exceptions that the reasons
+/// ``Reason/storeIndeterminate``, ``Reason/storeVault`` and ``Reason/busyRate`` and the code
+/// ``Code/desynchronized`` describe. An error never holds a secret.
 public struct PawlError: Error, Sendable, Hashable {
     /// The primary codes. More may be added; a number that this version does not know reads as
     /// ``internal``.
@@ -20,9 +21,10 @@ public struct PawlError: Error, Sendable, Hashable {
         case state
         /// A time lies on the wrong side of now.
         case time
-        /// Wrong key.
+        /// A wrong key, or something that was not made by whoever it names. Never says which part
+        /// was wrong.
         case auth
-        /// Reserved for sessions, which this version does not have.
+        /// This message was received before, or its session is closed.
         case replay
         /// A documented limit is reached; the reason says which.
         case limit
@@ -36,7 +38,8 @@ public struct PawlError: Error, Sendable, Hashable {
         case busy
         /// The store is closed.
         case closed
-        /// Reserved for sessions, which this version does not have.
+        /// This state and the peer's have parted, which is noted and told once, as
+        /// ``Item/Event/desynchronized``: reset the session.
         case desynchronized
         /// A bug in Pawl: please report it.
         case `internal`
@@ -99,6 +102,8 @@ extension PawlError.Reason {
     public static let misuseRecoveryPrefix = Self(rawValue: PAWL_MISUSE_RECOVERY_PREFIX)
     /// An account's name must be 1 to 255 bytes of UTF-8 without NUL.
     public static let misuseAccount = Self(rawValue: PAWL_MISUSE_ACCOUNT)
+    /// These bytes are no key package.
+    public static let misusePackage = Self(rawValue: PAWL_MISUSE_PACKAGE)
     /// A size or count is outside its documented range.
     public static let misuseSize = Self(rawValue: PAWL_MISUSE_SIZE)
     /// A duration is negative.
@@ -115,6 +120,16 @@ extension PawlError.Reason {
     public static let stateLastSlot = Self(rawValue: PAWL_STATE_LAST_SLOT)
     /// The secret lives in a vault and the store was opened without one.
     public static let stateNoVault = Self(rawValue: PAWL_STATE_NO_VAULT)
+    /// This verified peer has another identity now; accept it first.
+    public static let stateIdentity = Self(rawValue: PAWL_STATE_IDENTITY)
+    /// Another session has taken this one's place: send in that.
+    public static let stateReceiveOnly = Self(rawValue: PAWL_STATE_RECEIVE_ONLY)
+    /// A weaker suite than allowed, or than this peer used before.
+    public static let stateSuite = Self(rawValue: PAWL_STATE_SUITE)
+    /// A session with one's own identity.
+    public static let stateSelf = Self(rawValue: PAWL_STATE_SELF)
+    /// No index was reserved before this batch: encrypt outside of it, or send.
+    public static let stateReservation = Self(rawValue: PAWL_STATE_RESERVATION)
     /// The secret is above 16 MiB.
     public static let limitSecret = Self(rawValue: PAWL_LIMIT_SECRET)
     /// More than 64 attributes.
@@ -125,6 +140,14 @@ extension PawlError.Reason {
     public static let limitMemory = Self(rawValue: PAWL_LIMIT_MEMORY)
     /// A 64-bit counter of the store is used up.
     public static let limitCounter = Self(rawValue: PAWL_LIMIT_COUNTER)
+    /// A message is above 16 MiB.
+    public static let limitMessage = Self(rawValue: PAWL_LIMIT_MESSAGE)
+    /// 2³¹ messages in one epoch and direction.
+    public static let limitIndex = Self(rawValue: PAWL_LIMIT_INDEX)
+    /// 8 sessions of one identity, or 256 unconfirmed of one account.
+    public static let limitSessions = Self(rawValue: PAWL_LIMIT_SESSIONS)
+    /// More key packages or one-time keys than an account may hold.
+    public static let limitPackages = Self(rawValue: PAWL_LIMIT_PACKAGES)
     /// What held the key or the secret is gone.
     public static let corruptKeyLost = Self(rawValue: PAWL_CORRUPT_KEY_LOST)
     /// The file is not a Pawl store; it was left alone.
@@ -147,6 +170,8 @@ extension PawlError.Reason {
     public static let busyChanged = Self(rawValue: PAWL_BUSY_CHANGED)
     /// The call came from inside one of the store's own callbacks.
     public static let busyReentered = Self(rawValue: PAWL_BUSY_REENTERED)
+    /// Too often: try again later. That it was tried is counted.
+    public static let busyRate = Self(rawValue: PAWL_BUSY_RATE)
     /// The store was inherited through `fork()`.
     public static let closedForked = Self(rawValue: PAWL_CLOSED_FORKED)
 }

@@ -69,7 +69,7 @@ public struct Damage: Sendable, Hashable {
 
     init(_ row: pawl_damage) {
         error = PawlError(row.status)
-        key = [UInt8](UnsafeBufferPointer(start: row.key, count: row.key_size))
+        key = array(row.key, row.key_size)
     }
 }
 
@@ -128,7 +128,7 @@ public struct Orphan: Sendable, Hashable {
         kind = Kind(rawValue: row.kind)
         outcome = Outcome(rawValue: row.outcome)
         attempts = Int(row.attempts)
-        id = withUnsafeBytes(of: row.vault_id) { VaultID(unchecked: Array($0)) }
+        id = VaultID(row: row.vault_id)
         version = row.version
         recorded = Timestamp(nanoseconds: row.recorded_ns)
         leaseEnd = Timestamp(nanoseconds: row.lease_ns)

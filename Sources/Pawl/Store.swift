@@ -1,6 +1,6 @@
 import CPawl
 
-/// One sealed database of credentials and accounts.
+/// One sealed database of credentials, accounts and their sessions.
 ///
 /// A store runs its calls one after another on a thread of its own, so that waiting for a disk or
 /// for Argon2id never holds up other tasks. Several stores, in several processes too, may use one
@@ -130,32 +130,56 @@ public actor Store {
                 }
             })
         guard let store else { throw PawlError(PAWL_INTERNAL) }
-        connection = Connection(store, gate, host)
+        connection = Connection(store, gate, worker, host)
     }
 
     /// Closes the store: the call at work ends first, a batch at work is rolled back, and every
-    /// other call answers ``PawlError/Code/closed``, those waiting in line included. Returns when
-    /// all is wiped. Closing twice is allowed.
+    /// other call answers ``PawlError/Code/closed``, those waiting in line or for items included.
+    /// Returns when all is wiped. Closing twice is allowed.
     public nonisolated func close() async {
         gate.close()
         await disconnect()
     }
 
-    private func disconnect() {
-        connection?.close()
-        connection = nil
+    private func disconnect() async {
+        guard let connection else { return }
+        await withCheckedContinuation { done in connection.close { done.resume() } }
     }
 
     deinit {
         guard let connection else { return }
-        worker.later { connection.close() }
+        worker.later { connection.close {} }
     }
 
     private var calls: Calls {
         get throws(PawlError) {
             guard let connection else { throw .closed }
-            return Calls(connection)
+            return Calls(self, connection)
         }
+    }
+
+    /// Makes calls for an account or a session.
+    func run<Result: Sendable>(
+        _ body: sending (Calls) throws(PawlError) -> Result
+    ) throws(PawlError) -> Result {
+        try body(calls)
+    }
+
+    /// Returns when a job is due or an item can be taken, after a nudge, when the store is being
+    /// closed, and when the task is cancelled.
+    func wait() async throws(PawlError) {
+        guard let connection else { throw .closed }
+        let waiter = try connection.nextWaiter()
+        await withTaskCancellationHandler {
+            await suspend(waiter, connection)
+        } onCancel: {
+            worker.later { connection.wake(waiter) }
+        }
+    }
+
+    /// A method of its own, because a closure that does not use the store leaves its thread.
+    private func suspend(_ waiter: Int, _ connection: Connection) async {
+        await withCheckedContinuation { connection.wait(waiter, $0) }
     }
 
     // MARK: the whole store
@@ -298,8 +322,12 @@ public actor Store {
     /// - Parameters:
     ///   - scope: whose credentials.
     ///   - pageSize: how many to ask for at a time, 1 to 10,000.
-    public nonisolated func credentials(in scope: Scope, pageSize: Int = 1000) -> Credentials {
-        Credentials(store: self, scope: scope, pageSize: pageSize)
+    public nonisolated func credentials(
+        in scope: Scope, pageSize: Int = 1000
+    ) -> Pages<Credential.Metadata> {
+        Pages(of: pageSize) { last throws(PawlError) in
+            try await self.list(in: scope, after: last?.name, limit: pageSize)
+        }
     }
 
     /// The deleted versions of a name that can be restored, oldest first.
@@ -414,8 +442,10 @@ public actor Store {
     /// All accounts, asked for by the page.
     ///
     /// - Parameter pageSize: how many to ask for at a time, 1 to 10,000.
-    public nonisolated func allAccounts(pageSize: Int = 1000) -> Accounts {
-        Accounts(store: self, pageSize: pageSize)
+    public nonisolated func allAccounts(pageSize: Int = 1000) -> Pages<Account> {
+        Pages(of: pageSize) { last throws(PawlError) in
+            try await self.accounts(after: last?.id, limit: pageSize)
+        }
     }
 
     /// Erases an account and its secret keys. Nobody can bring them back.
@@ -430,56 +460,6 @@ extension Store.Options.Creation {
         case .never: 0
         case .ifAbsent: PAWL_STORE_CREATE
         case .always: PAWL_STORE_CREATE | PAWL_STORE_EXCLUSIVE
-        }
-    }
-}
-
-extension Store {
-    /// All credentials of a scope, without secrets, as ``Store/credentials(in:pageSize:)`` gives
-    /// them.
-    ///
-    /// The store is asked for a page at a time: what others write meanwhile may or may not be seen,
-    /// and each credential is seen as one version. Cancelling the task does not end the sequence.
-    public struct Credentials: AsyncSequence, Sendable {
-        let store: Store
-        let scope: Scope
-        let pageSize: Int
-
-        /// Starts from the beginning.
-        public func makeAsyncIterator() -> AsyncIterator {
-            AsyncIterator(store: store, scope: scope, pageSize: pageSize)
-        }
-
-        /// One pass over the credentials.
-        public struct AsyncIterator: AsyncIteratorProtocol {
-            let store: Store
-            let scope: Scope
-            let pageSize: Int
-            private var page: ArraySlice<Credential.Metadata> = []
-            private var last: String?
-            private var isLastPage = false
-
-            init(store: Store, scope: Scope, pageSize: Int) {
-                self.store = store
-                self.scope = scope
-                self.pageSize = pageSize
-            }
-
-            /// The next credential, or nil after the last.
-            ///
-            /// - Throws: what ``Store/list(in:after:limit:)`` does; the sequence then ends.
-            public mutating func next(
-                isolation actor: isolated (any Actor)? = #isolation
-            ) async throws(PawlError) -> Credential.Metadata? {
-                if page.isEmpty && !isLastPage {
-                    isLastPage = true
-                    let read = try await store.list(in: scope, after: last, limit: pageSize)
-                    isLastPage = read.count < pageSize
-                    last = read.last?.name
-                    page = read[...]
-                }
-                return page.popFirst()
-            }
         }
     }
 }

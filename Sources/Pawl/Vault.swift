@@ -28,30 +28,8 @@ public protocol ListableVault: Vault {
     func next(after id: VaultID?) throws(VaultError) -> VaultID?
 }
 
-/// Names one value in a vault: 16 bytes, ordered as unsigned bytes.
-public struct VaultID: Sendable, Hashable, Comparable, CustomStringConvertible {
-    /// How many bytes an id has.
-    public static let size = 16
-
-    /// The 16 bytes.
-    public let bytes: [UInt8]
-
-    /// An id by its bytes, or nil if they are not 16.
-    public init?(_ bytes: [UInt8]) {
-        guard bytes.count == Self.size else { return nil }
-        self.bytes = bytes
-    }
-
-    init(unchecked bytes: [UInt8]) { self.bytes = bytes }
-
-    /// The order of a vault.
-    public static func < (left: VaultID, right: VaultID) -> Bool {
-        left.bytes.lexicographicallyPrecedes(right.bytes)
-    }
-
-    /// 32 hexadecimal digits.
-    public var description: String { hexadecimal(bytes) }
-}
+/// Names one value in a vault.
+public typealias VaultID = Identifier<any Vault>
 
 /// A vault's failure, by a number of its own.
 public struct VaultError: Error, Sendable, Hashable {

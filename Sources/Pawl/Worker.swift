@@ -20,4 +20,9 @@ final class Worker: SerialExecutor {
 
     /// Runs work after everything enqueued before, for those who cannot wait.
     func later(_ work: @escaping @Sendable () -> Void) { queue.async(execute: work) }
+
+    /// Watches a descriptor, whose handlers run on this thread too; suspended at first.
+    func readSource(_ descriptor: Int32) -> any DispatchSourceRead {
+        DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
+    }
 }

@@ -94,46 +94,11 @@ public func pawl_safety_code(
 
 // MARK: Arguments
 
-private func identifier(_ start: UnsafePointer<UInt8>?) throws(Failure) -> Identifier {
-    guard let start else { throw .misuse(.null) }
-    return try Identifier(Bytes(start: start, count: Identifier.size))
-}
-
-/// An output of a size known before: checked before anything happens.
-private func room<T>(
-    _ out: UnsafeMutablePointer<T>?, _ size: Int, _ length: UnsafeMutablePointer<Int>?,
-    for needed: Int
-) throws(Failure) -> (UnsafeMutablePointer<T>, UnsafeMutablePointer<Int>) {
-    let length = try output(length)
-    guard size >= 0 else { throw .misuse(.size) }
-    guard size >= needed else {
-        length.pointee = needed
-        throw .buffer
-    }
-    return (try output(out), length)
-}
-
-/// The keys of a `pawl_identity` are arrays inside it, so they are borrowed for one call.
 private func withSides(
     _ a: UnsafePointer<pawl_identity>?, _ b: UnsafePointer<pawl_identity>?,
-    _ body: (SafetyNumber.Side, SafetyNumber.Side) throws(Failure) -> Void
+    _ body: (Identity, Identity) throws(Failure) -> Void
 ) throws(Failure) {
-    try withSide(a) { (a) throws(Failure) in
-        try withSide(b) { (b) throws(Failure) in try body(a, b) }
-    }
-}
-
-private func withSide(
-    _ pointer: UnsafePointer<pawl_identity>?,
-    _ body: (SafetyNumber.Side) throws(Failure) -> Void
-) throws(Failure) {
-    let identity = try structure(pointer)
-    guard identity.flags == 0 else { throw .misuse(.flags) }
-    let name = try input(identity.name, identity.name_size)
-    try withUnsafeBytes(of: identity.signing_key) { (signing) throws(Failure) in
-        try withUnsafeBytes(of: identity.agreement_key) { (agreement) throws(Failure) in
-            let keys = try IdentityPublic(signing: signing, agreement: agreement)
-            try body(SafetyNumber.Side(identity: keys, name: name))
-        }
+    try withIdentity(a) { (a) throws(Failure) in
+        try withIdentity(b) { (b) throws(Failure) in try body(a, b) }
     }
 }

@@ -131,3 +131,47 @@ func scope(_ pointer: UnsafePointer<pawl_scope>?) throws(Failure) -> Scope {
 
 /// The address of a field in a row, never NULL.
 func field(_ bytes: Bytes) -> (UnsafePointer<UInt8>, Int) { (bytes.octets, bytes.count) }
+
+func identifier(_ start: UnsafePointer<UInt8>?) throws(Failure) -> Identifier {
+    guard let start else { throw .misuse(.null) }
+    return try Identifier(Bytes(start: start, count: Identifier.size))
+}
+
+/// An output of a size known before: checked before anything happens.
+func room<T>(
+    _ out: UnsafeMutablePointer<T>?, _ size: Int, _ length: UnsafeMutablePointer<Int>?,
+    for needed: Int
+) throws(Failure) -> (UnsafeMutablePointer<T>, UnsafeMutablePointer<Int>) {
+    let length = try output(length)
+    guard size >= 0 else { throw .misuse(.size) }
+    guard size >= needed else {
+        length.pointee = needed
+        throw .buffer
+    }
+    return (try output(out), length)
+}
+
+/// The keys of a `pawl_identity` are arrays inside it, so they are borrowed for one call.
+func withIdentity(
+    _ pointer: UnsafePointer<pawl_identity>?,
+    _ body: (Identity) throws(Failure) -> Void
+) throws(Failure) {
+    let identity = try structure(pointer)
+    guard identity.flags == 0 else { throw .misuse(.flags) }
+    let name = try input(identity.name, identity.name_size)
+    try withUnsafeBytes(of: identity.signing_key) { (signing) throws(Failure) in
+        try withUnsafeBytes(of: identity.agreement_key) { (agreement) throws(Failure) in
+            let keys = try IdentityPublic(signing: signing, agreement: agreement)
+            try body(Identity(keys: keys, name: name))
+        }
+    }
+}
+
+/// Fills an array inside of a struct; what the bytes do not fill stays zero.
+func copy<T>(_ bytes: Bytes, to array: inout T) {
+    withUnsafeMutableBytes(of: &array) { target in
+        if bytes.count <= target.count { target.copyMemory(from: bytes) }
+    }
+}
+
+func copy<T>(_ id: Identifier, to array: inout T) { id.withBytes { copy($0, to: &array) } }

@@ -14,6 +14,7 @@ func status(_ failure: Failure) -> pawl_status {
     case .state(let state): number(state)
     case .time: PAWL_TIME
     case .auth: PAWL_AUTH
+    case .replay: PAWL_REPLAY
     case .limit(let limit): number(limit)
     case .version: PAWL_VERSION
     case .corrupt(.record): PAWL_CORRUPT
@@ -23,8 +24,10 @@ func status(_ failure: Failure) -> pawl_status {
     case .busy(.writer): PAWL_BUSY
     case .busy(.reentered): PAWL_BUSY_REENTERED
     case .busy(.changed): PAWL_BUSY_CHANGED
+    case .busy(.rate): PAWL_BUSY_RATE
     case .closed(.closed): PAWL_CLOSED
     case .closed(.forked): PAWL_CLOSED_FORKED
+    case .desynchronized: PAWL_DESYNCHRONIZED
     case .internal: PAWL_INTERNAL
     }
 }
@@ -49,6 +52,7 @@ private func number(_ rule: Failure.Misuse) -> pawl_status {
     case .time: PAWL_MISUSE_TIME
     case .handle: PAWL_MISUSE_HANDLE
     case .account: PAWL_MISUSE_ACCOUNT
+    case .package: PAWL_MISUSE_PACKAGE
     }
 }
 
@@ -59,6 +63,11 @@ private func number(_ state: Failure.State) -> pawl_status {
     case .withdrawn: PAWL_STATE_WITHDRAWN
     case .lastSlot: PAWL_STATE_LAST_SLOT
     case .noVault: PAWL_STATE_NO_VAULT
+    case .identity: PAWL_STATE_IDENTITY
+    case .receiveOnly: PAWL_STATE_RECEIVE_ONLY
+    case .suite: PAWL_STATE_SUITE
+    case .ownIdentity: PAWL_STATE_SELF
+    case .reservation: PAWL_STATE_RESERVATION
     }
 }
 
@@ -69,6 +78,10 @@ private func number(_ limit: Failure.Limit) -> pawl_status {
     case .slots: PAWL_LIMIT_SLOTS
     case .memory: PAWL_LIMIT_MEMORY
     case .counter: PAWL_LIMIT_COUNTER
+    case .message: PAWL_LIMIT_MESSAGE
+    case .index: PAWL_LIMIT_INDEX
+    case .sessions: PAWL_LIMIT_SESSIONS
+    case .packages: PAWL_LIMIT_PACKAGES
     }
 }
 
@@ -164,6 +177,11 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         ("PAWL_MISUSE_HANDLE", "This call needs a batch and got a store, or the reverse.")
     case PAWL_MISUSE_ACCOUNT:
         ("PAWL_MISUSE_ACCOUNT", "An account's name must be 1-255 bytes of UTF-8 without NUL.")
+    case PAWL_MISUSE_PACKAGE:
+        (
+            "PAWL_MISUSE_PACKAGE",
+            "These bytes are no key package; pass them on as they were published."
+        )
     case PAWL_STATE_BATCH:
         ("PAWL_STATE_BATCH", "This is not possible inside a batch; end it first.")
     case PAWL_STATE_CONFLICT:
@@ -180,6 +198,28 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         ("PAWL_STATE_LAST_SLOT", "The last slot cannot be removed; add another key first.")
     case PAWL_STATE_NO_VAULT:
         ("PAWL_STATE_NO_VAULT", "The secret lives in a vault; open the store with it.")
+    case PAWL_STATE_IDENTITY:
+        (
+            "PAWL_STATE_IDENTITY",
+            "This verified peer has other keys now; compare safety numbers, then accept them."
+        )
+    case PAWL_STATE_RECEIVE_ONLY:
+        (
+            "PAWL_STATE_RECEIVE_ONLY",
+            "Another session took its place; send in the peer's current one."
+        )
+    case PAWL_STATE_SUITE:
+        (
+            "PAWL_STATE_SUITE",
+            "The suite is weaker than allowed or used before; if that is meant, allow it."
+        )
+    case PAWL_STATE_SELF:
+        ("PAWL_STATE_SELF", "A session needs a peer other than the account itself.")
+    case PAWL_STATE_RESERVATION:
+        (
+            "PAWL_STATE_RESERVATION",
+            "No index was reserved before this batch; encrypt outside of it, or send."
+        )
     case PAWL_LIMIT_SECRET: ("PAWL_LIMIT_SECRET", "A secret can have 16 MiB at most.")
     case PAWL_LIMIT_ATTRIBUTES:
         ("PAWL_LIMIT_ATTRIBUTES", "A credential can have 64 attributes at most.")
@@ -187,6 +227,16 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         ("PAWL_LIMIT_SLOTS", "A store can have 16 slots at most; remove one first.")
     case PAWL_LIMIT_MEMORY: ("PAWL_LIMIT_MEMORY", "Out of memory.")
     case PAWL_LIMIT_COUNTER: ("PAWL_LIMIT_COUNTER", "A counter of this store is used up.")
+    case PAWL_LIMIT_MESSAGE: ("PAWL_LIMIT_MESSAGE", "A message can have 16 MiB at most; split it.")
+    case PAWL_LIMIT_INDEX:
+        ("PAWL_LIMIT_INDEX", "This epoch's 2^31 messages are used up; start a new session.")
+    case PAWL_LIMIT_SESSIONS:
+        (
+            "PAWL_LIMIT_SESSIONS",
+            "Too many sessions with this peer, or unconfirmed ones; close some."
+        )
+    case PAWL_LIMIT_PACKAGES:
+        ("PAWL_LIMIT_PACKAGES", "Too many key packages or one-time keys; delete old packages.")
     case PAWL_CORRUPT_KEY_LOST:
         ("PAWL_CORRUPT_KEY_LOST", "What held the key or secret is gone; restore it from a copy.")
     case PAWL_CORRUPT_NOT_PAWL:
@@ -216,6 +266,7 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         ("PAWL_BUSY_REENTERED", "A callback must not call back into its own store.")
     case PAWL_BUSY_CHANGED:
         ("PAWL_BUSY_CHANGED", "Somebody else kept changing the same thing; try again.")
+    case PAWL_BUSY_RATE: ("PAWL_BUSY_RATE", "Too often; wait a minute and try again.")
     case PAWL_CLOSED_FORKED:
         (
             "PAWL_CLOSED_FORKED",

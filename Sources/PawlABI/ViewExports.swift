@@ -141,7 +141,41 @@ public func pawl_view_account(
     }
 }
 
-private func fillRow<Row>(
+@_cdecl("pawl_view_item")
+public func pawl_view_item(
+    _ view: OpaquePointer?, _ row: Int, _ item: UnsafeMutablePointer<pawl_item>?
+) -> pawl_status {
+    fillRow(view, item) { (rows, item) throws(Failure) in
+        guard case .items(let rows) = rows, rows.indices.contains(row) else {
+            throw .misuse(.row)
+        }
+        let found = rows[row].item
+        item.kind = number(found.lane.kind)
+        item.what = found.what
+        item.attempts = rows[row].attempts
+        item.seq = rows[row].seq
+        item.count = found.count
+        withUnsafeMutableBytes(of: &item.account) { target in
+            found.account.withBytes { target.copyMemory(from: $0) }
+        }
+        withUnsafeMutableBytes(of: &item.session) { target in
+            (found.session ?? .none).withBytes { target.copyMemory(from: $0) }
+        }
+        item.created_ns = found.created
+        item.lease_ns = rows[row].lease
+        withUnsafeMutableBytes(of: &item.peer_signing_key) {
+            $0.copyMemory(from: found.peer.keys.signing)
+        }
+        withUnsafeMutableBytes(of: &item.peer_agreement_key) {
+            $0.copyMemory(from: found.peer.keys.agreement)
+        }
+        (item.peer_name, item.peer_name_size) = field(found.peer.name)
+        (item.body, item.body_size) = field(found.body)
+    }
+}
+
+/// Fills a row; `body` finds it in the rows of the right type, else it is `misuse(.row)`.
+func fillRow<Row>(
     _ view: OpaquePointer?, _ target: UnsafeMutablePointer<Row>?,
     _ body: (View.Rows, inout Row) throws(Failure) -> Void
 ) -> pawl_status {
@@ -157,6 +191,14 @@ private func number(_ kind: UnfinishedRow.Kind) -> UInt32 {
     case .intent: UInt32(PAWL_ORPHAN_INTENT)
     case .orphan: UInt32(PAWL_ORPHAN_RECORDED)
     case .unattributed: UInt32(PAWL_ORPHAN_UNATTRIBUTED)
+    }
+}
+
+private func number(_ kind: OutboxLane.Kind) -> UInt32 {
+    switch kind {
+    case .frames: UInt32(PAWL_ITEM_FRAME)
+    case .requests: UInt32(PAWL_ITEM_REQUEST)
+    case .events: UInt32(PAWL_ITEM_EVENT)
     }
 }
 

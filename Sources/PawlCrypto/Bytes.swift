@@ -10,6 +10,11 @@ package struct ByteReader {
     package init(_ bytes: Bytes) { self.bytes = bytes }
 
     package var isAtEnd: Bool { position == bytes.count }
+    /// How many bytes have been read.
+    package var offset: Int { position }
+
+    /// All that has not been read.
+    package func rest() -> Bytes { Bytes(rebasing: bytes[position...]) }
 
     package mutating func take(_ count: Int) throws(Failure) -> Bytes {
         guard count >= 0, count <= bytes.count - position else { throw .corrupt(.record) }
@@ -61,6 +66,15 @@ package struct ByteWriter {
                 .copyMemory(from: part)
             position += part.count
         }
+    }
+
+    /// Leaves `count` bytes as they are.
+    package mutating func skip(_ count: Int) {
+        guard count >= 0, count <= bytes.count - position else {
+            overflowed = true
+            return
+        }
+        position += count
     }
 
     package mutating func integer<T: FixedWidthInteger>(_ value: T) {
@@ -122,8 +136,10 @@ extension UnsafeMutableRawBufferPointer {
 }
 
 /// 16 bytes that name something; random unless said otherwise.
-package struct Identifier: Equatable, Comparable {
+package struct Identifier: Hashable, Comparable {
     package static let size = 16
+    /// 16 zeros, where there is nothing to name.
+    package static let none = Identifier(low: 0, high: 0)
     private let low: UInt64
     private let high: UInt64
 
@@ -138,6 +154,9 @@ package struct Identifier: Equatable, Comparable {
         self.low = low
         self.high = high
     }
+
+    /// The first 8 bytes, little endian.
+    package var half: UInt64 { low }
 
     /// The order of the bytes.
     package static func < (a: Identifier, b: Identifier) -> Bool {

@@ -10,6 +10,8 @@ package enum Failure: Error, Equatable {
     case state(State)
     case time
     case auth
+    /// Received before.
+    case replay
     case limit(Limit)
     case version
     case corrupt(Damage)
@@ -17,19 +19,27 @@ package enum Failure: Error, Equatable {
     case store(Storage, code: Int32)
     case busy(Busy)
     case closed(Closed)
+    /// From the peer, and not readable with what is here.
+    case desynchronized
     /// A bug in Pawl.
     case `internal`
 
     package enum Misuse: Equatable {
         case null, size, structure, flags, name, user, project, label, attribute, path, key
-        case hashing, recovery, recoveryPrefix, row, time, handle, account
+        case hashing, recovery, recoveryPrefix, row, time, handle, account, package
     }
-    package enum State: Equatable { case batch, conflict, withdrawn, lastSlot, noVault }
-    package enum Limit: Equatable { case secret, attributes, slots, memory, counter }
+    package enum State: Equatable {
+        case batch, conflict, withdrawn, lastSlot, noVault
+        case identity, receiveOnly, suite, ownIdentity, reservation
+    }
+    package enum Limit: Equatable {
+        case secret, attributes, slots, memory, counter
+        case message, index, sessions, packages
+    }
     package enum Damage: Equatable { case record, keyLost, notPawl }
     package enum Storage: Equatable {
         case failed, indeterminate, vault, full, readOnly, cannotOpen, host, lost
     }
-    package enum Busy: Equatable { case writer, reentered, changed }
+    package enum Busy: Equatable { case writer, reentered, changed, rate }
     package enum Closed: Equatable { case closed, forked }
 }

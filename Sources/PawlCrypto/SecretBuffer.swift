@@ -56,6 +56,15 @@ package final class KeyArena {
             start: memory + slot * Self.keySize, count: Self.keySize)
     }
 
+    /// `count` slots side by side.
+    package func keys(_ slot: Int, count: Int) throws(Failure) -> UnsafeMutableRawBufferPointer {
+        guard let memory, slot >= 0, count >= 0, slot + count <= self.count else {
+            throw .closed(.closed)
+        }
+        return UnsafeMutableRawBufferPointer(
+            start: memory + slot * Self.keySize, count: count * Self.keySize)
+    }
+
     package func wipe() {
         if let memory { sodium_free(memory) }
         memory = nil

@@ -14,6 +14,8 @@ package final class SQLiteStorage: StoragePort {
     private let path: StorePath
     private var prepared = [OpaquePointer?](repeating: nil, count: Statement.allCases.count)
     private var transaction: TransactionMode?
+    /// Whether commits wait for the disk.
+    private var isDurable = true
 
     private init(_ db: OpaquePointer, _ path: StorePath) {
         self.db = db
@@ -192,10 +194,23 @@ package final class SQLiteStorage: StoragePort {
     // MARK: The port
 
     package func begin(_ mode: TransactionMode) throws(Failure) {
+        try begin(mode, isDurable: true)
+    }
+
+    package func beginRelaxed() throws(Failure) { try begin(.write, isDurable: false) }
+
+    private func begin(_ mode: TransactionMode, isDurable: Bool) throws(Failure) {
         guard transaction == nil else { throw .internal }
-        // SQLite would quietly begin a read transaction.
-        if mode == .write, sqlite3_db_readonly(db, "main") != 0 {
-            throw .store(.readOnly, code: SQLITE_READONLY)
+        if mode == .write {
+            // SQLite would quietly begin a read transaction.
+            guard sqlite3_db_readonly(db, "main") == 0 else {
+                throw .store(.readOnly, code: SQLITE_READONLY)
+            }
+            if isDurable != self.isDurable {
+                // It takes effect when it is prepared, so there is no keeping it.
+                try run(isDurable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL")
+                self.isDurable = isDurable
+            }
         }
         try perform(mode == .read ? .read : .write)
         transaction = mode
@@ -272,6 +287,18 @@ package final class SQLiteStorage: StoragePort {
         transaction = nil
         abandon()
     }
+
+    package var canCheckpoint: Bool { true }
+
+    package func checkpoint() throws(Failure) -> Bool {
+        guard transaction == nil else { throw .internal }
+        let result = sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+        guard result & 0xFF != SQLITE_BUSY else { return false }
+        try check(result)
+        return true
+    }
+
+    package var bellPath: [CChar]? { path.beside("-bell").file }
 
     package func sibling() throws(Failure) -> any StoragePort {
         // Another file under the same name would be another store.

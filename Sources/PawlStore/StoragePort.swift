@@ -17,6 +17,9 @@ package protocol StoragePort: AnyObject {
     /// engine's.
     func begin(_ mode: TransactionMode) throws(Failure)
 
+    /// The same for writing, but what is committed may be lost, whole, when the machine fails.
+    func beginRelaxed() throws(Failure)
+
     /// Gives `body` the value and answers true, or answers false. What `body` throws is thrown.
     /// `body` must not call the port; the bytes are gone when it returns.
     func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool
@@ -39,9 +42,25 @@ package protocol StoragePort: AnyObject {
     /// Ends the transaction and forgets what it wrote. Without one, does nothing.
     func rollback()
 
+    /// Whether erased values stay readable beside the data until a checkpoint.
+    var canCheckpoint: Bool { get }
+
+    /// Outside of a transaction: leaves nothing beside the data. False if somebody is in the way.
+    func checkpoint() throws(Failure) -> Bool
+
+    /// A file beside the data that other processes with the same data watch; nil: there is none.
+    var bellPath: [CChar]? { get }
+
     /// A second connection to the same data.
     func sibling() throws(Failure) -> any StoragePort
 
     /// Ends the connection, rolling back what is open. Called once, last.
     func close()
+}
+
+extension StoragePort {
+    package func beginRelaxed() throws(Failure) { try begin(.write) }
+    package var canCheckpoint: Bool { false }
+    package func checkpoint() throws(Failure) -> Bool { true }
+    package var bellPath: [CChar]? { nil }
 }

@@ -1,42 +1,20 @@
 /* store_bench LIBRARY LOAD_BENCH: Pawl against bare SQLite doing the same work, as `name,metric,value` lines.
- *
- * Every measurement runs in a process and on a file of its own; the two sides take turns, and what is
- * printed is the median of PAWL_BENCH_RUNS (7) turns and of the ratios of each turn. The files lie in
- * TMPDIR (/tmp); on a memory file system a commit costs nothing and the ratios say little.
  */
+#include "bench.h"
 #include <pawl.h>
 #include <sqlite3.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define PUTS 3000
 #define ROWS 100000
 #define GETS 30000
-#define MAX_RUNS 99
 
-static char folder[256];
-static const uint8_t key_bytes[32] = "thirty-two bytes for a raw key!";
+
 static uint8_t value[256];
-
-static void stop(const char *what, const char *why) {
-    fprintf(stderr, "store_bench: %s: %s\n", what, why);
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static uint64_t state = 88172645463325252u;
 static uint64_t chance(void) {
+    static int is_seeded;
+    if (!is_seeded++) state ^= (uint64_t)getpid() << 20;
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
@@ -44,18 +22,6 @@ static uint64_t chance(void) {
 }
 
 static int name_of(long i, char name[32]) { return snprintf(name, 32, "secret/%08ld", i); }
-
-static void file_in(const char *name, char path[512]) { snprintf(path, 512, "%s/%s", folder, name); }
-
-static void remove_file(const char *name) {
-    const char *endings[] = {"", "-wal", "-shm", "-journal"};
-    char path[512], full[600];
-    file_in(name, path);
-    for (int i = 0; i < 4; i++) {
-        snprintf(full, sizeof full, "%s%s", path, endings[i]);
-        unlink(full);
-    }
-}
 
 /* ---------------------------------------------------------------- bare SQLite: the same table and settings */
 
@@ -208,27 +174,6 @@ static double pawl_gets(void) {
 
 /* ---------------------------------------------------------------- turns */
 
-/* Runs a measurement in a process of its own. */
-static double apart(double (*measure)(void)) {
-    int ends[2];
-    double result = 0;
-    fflush(NULL);
-    if (pipe(ends) != 0) stop("pipe", "no more");
-    pid_t child = fork();
-    if (child < 0) stop("fork", "no more");
-    if (child == 0) {
-        state ^= (uint64_t)getpid() << 20;
-        result = measure();
-        _exit(write(ends[1], &result, sizeof result) == sizeof result ? 0 : 1);
-    }
-    int status = 0;
-    close(ends[1]);
-    ssize_t got = read(ends[0], &result, sizeof result);
-    close(ends[0]);
-    if (waitpid(child, &status, 0) != child || status != 0 || got != sizeof result) stop("a measurement", "failed");
-    return result;
-}
-
 /* Milliseconds that load_bench measured, in a process that is not linked to Pawl. */
 static const char *library, *load_program;
 static double fresh_process(void) {
@@ -240,55 +185,17 @@ static double fresh_process(void) {
     return atof(text);
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *values, int count) {
-    double sorted[MAX_RUNS];
-    memcpy(sorted, values, (size_t)count * sizeof *values);
-    qsort(sorted, (size_t)count, sizeof *sorted, by_size);
-    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
-}
-
-static void emit(const char *name, const char *metric, double number) {
-    printf("%s,%s,%.6g\n", name, metric, number);
-    fflush(stdout);
-}
-
-static int runs = 7;
-
-static void versus(const char *metric, double (*ours)(void), double (*theirs)(void)) {
-    double a[MAX_RUNS], b[MAX_RUNS], ratios[MAX_RUNS];
-    for (int i = 0; i < runs; i++) {
-        /* Whoever goes first in one turn goes second in the next. */
-        if (i % 2 == 0) a[i] = apart(ours);
-        b[i] = apart(theirs);
-        if (i % 2 == 1) a[i] = apart(ours);
-        ratios[i] = a[i] / b[i];
-    }
-    char ratio[64];
-    snprintf(ratio, sizeof ratio, "%s_ratio", metric);
-    emit("sqlite", metric, median(b, runs));
-    emit("pawl", metric, median(a, runs));
-    emit("pawl/sqlite", ratio, median(ratios, runs));
-}
-
 int main(int argc, char **argv) {
     if (argc != 3) stop("usage", "store_bench LIBRARY LOAD_BENCH");
     library = argv[1];
     load_program = argv[2];
-    const char *wanted = getenv("PAWL_BENCH_RUNS"), *top = getenv("TMPDIR");
-    if (wanted != NULL && atoi(wanted) > 0 && atoi(wanted) <= MAX_RUNS) runs = atoi(wanted);
-    snprintf(folder, sizeof folder, "%s/pawl-bench-XXXXXX", top != NULL ? top : "/tmp");
-    if (mkdtemp(folder) == NULL) stop("mkdtemp", folder);
+    begin_bench();
     for (size_t i = 0; i < sizeof value; i++) value[i] = (uint8_t)(i * 37);
 
-    versus("put_256_per_s", pawl_puts, sqlite_puts);
+    versus("sqlite", "put_256_per_s", pawl_puts, sqlite_puts);
     apart(sqlite_fill);
     apart(pawl_fill);
-    versus("get_256_among_100k_per_s", pawl_gets, sqlite_gets);
+    versus("sqlite", "get_256_among_100k_per_s", pawl_gets, sqlite_gets);
 
     double times[MAX_RUNS];
     for (int i = 0; i < runs; i++) times[i] = fresh_process();

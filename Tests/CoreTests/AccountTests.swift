@@ -86,11 +86,11 @@ import Testing
         }
         try withText("ada") { ada in
             try withText("bob") { bob in
-                let a = try SafetyNumber.Side(
-                    identity: IdentityPublic(signing: keys[0].bytes, agreement: keys[1].bytes),
+                let a = try Identity(
+                    keys: IdentityPublic(signing: keys[0].bytes, agreement: keys[1].bytes),
                     name: ada)
-                let b = try SafetyNumber.Side(
-                    identity: IdentityPublic(signing: keys[2].bytes, agreement: keys[3].bytes),
+                let b = try Identity(
+                    keys: IdentityPublic(signing: keys[2].bytes, agreement: keys[3].bytes),
                     name: bob)
                 let number = text(try SafetyNumber.text(a, b))
                 #expect(number == text(try SafetyNumber.text(b, a)))
@@ -99,7 +99,7 @@ import Testing
                 let wanted =
                     "74069 05185 00696 14692 41011 41394" + " 87883 66510 87752 78475 41713 69480"
                 #expect(number == wanted)
-                let renamed = try SafetyNumber.Side(identity: a.identity, name: bob)
+                let renamed = try Identity(keys: a.keys, name: bob)
                 #expect(number != text(try SafetyNumber.text(renamed, b)))
             }
         }

@@ -180,6 +180,9 @@ import Testing
 
     @Test func aClosedStoreAnswersClosedToEverything() async throws {
         let store = try await Store.inMemory(key: key)
+        let ada = try await account(named: "Ada", in: store)
+        let session = store.session(try #require(Session.ID(ada.id.bytes)))
+        let package = try #require(KeyPackage.ID(ada.id.bytes))
         await store.close()
         await store.close()
         let calls: [@Sendable () async throws -> Void] = [
@@ -204,6 +207,34 @@ import Testing
             { _ = try await store.stats() },
             { _ = try await store.verify() },
             { try await store.copy(to: "/nowhere") },
+            { _ = try await store.take() },
+            { try await store.ack([1]) },
+            { try await store.fail(1) },
+            { try await store.answer(1, with: []) },
+            { _ = try await store.nextDeadline() },
+            { try await store.runDue() },
+            { try await store.nudge() },
+            { for try await _ in store.items() {} },
+            { _ = try await ada.createPackage() },
+            { _ = try await ada.packages() },
+            { try await ada.deletePackage(package) },
+            { try await ada.setMinimumSuite(.x25519) },
+            { _ = try await ada.peer(named: "Bob") },
+            { _ = try await ada.peers() },
+            { for try await _ in ada.allPeers() {} },
+            { try await ada.trust(ada.identity, as: .verified) },
+            { try await ada.allowSuite(.x25519, ofPeerNamed: "Bob") },
+            { _ = try await ada.startSession(with: "Bob", package: []) },
+            { _ = try await ada.sessions(with: "Bob") },
+            { _ = try await ada.receive([]) },
+            { _ = try await ada.receiveMany([]) },
+            { _ = try await session.encrypt(Secret("x")) },
+            { try await session.send(Secret("x")) },
+            { _ = try await session.status() },
+            { _ = try await session.kept() },
+            { try await session.forget(epoch: 0, index: 0) },
+            { _ = try await session.reset(with: []) },
+            { try await session.close() },
         ]
         for (number, call) in calls.enumerated() {
             #expect(await refusal { try await call() }?.code == .closed, "call \(number)")

@@ -214,3 +214,64 @@ final class TestTransaction: StorageTransaction {
         if mode == .write { storage.state.withLock { $0.isWriting = false } }
     }
 }
+
+// MARK: sessions
+
+/// What an initiator fetches: a package of an account, then one of its one-time keys.
+func published(by account: Account) async throws -> [UInt8] {
+    let (package, keys) = try await account.createPackage(oneTimeKeys: 1)
+    return package.bytes + (keys.first?.bytes ?? [])
+}
+
+func account(named name: String, in store: Store) async throws -> Account {
+    try await store.account(try await store.createAccount(named: name))
+}
+
+/// Ada and Bob, each with a store of their own in memory. Ada has started a session.
+struct Meeting {
+    let clock = TestClock()
+    let adas: Store
+    let bobs: Store
+    let ada: Account
+    let bob: Account
+    let session: Session
+
+    init() async throws {
+        adas = try await Store.inMemory(key: key, options: clock.options)
+        bobs = try await Store.inMemory(key: otherKey, options: clock.options)
+        ada = try await account(named: "Ada", in: adas)
+        bob = try await account(named: "Bob", in: bobs)
+        session = try await ada.startSession(with: "Bob", package: try await published(by: bob))
+    }
+
+    /// A store of somebody else, at the same time.
+    func elsewhere() async throws -> Store {
+        try await Store.inMemory(key: key, options: clock.options)
+    }
+
+    /// Lets a message go each way, so that both sides know of the session; returns Bob's side.
+    @discardableResult
+    func confirm() async throws -> Session {
+        let joined = try await bob.receive(try await session.encrypt(Secret("hello"))).session
+        _ = try await ada.receive(try await joined.encrypt(Secret("welcome")))
+        return joined
+    }
+}
+
+extension Item {
+    /// The bytes to deliver, if it is a frame.
+    var frame: [UInt8]? {
+        if case .frame(let bytes) = content { bytes } else { nil }
+    }
+
+    /// What happened, if it is an event.
+    var event: Event? {
+        if case .event(let event) = content { event } else { nil }
+    }
+}
+
+extension Result where Success == Received, Failure == PawlError {
+    var code: PawlError.Code? {
+        if case .failure(let error) = self { error.code } else { nil }
+    }
+}

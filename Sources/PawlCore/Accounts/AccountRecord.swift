@@ -10,6 +10,9 @@ package struct AccountRecord {
     package let created: Int64
     package let name: Bytes
     package let identity: IdentityPublic
+    /// Ed25519 seed and X25519 secret, 32 bytes each.
+    package let signingSeed: Bytes
+    package let agreementSecret: Bytes
     private let owner: SecretBuffer
 
     private static let format: UInt8 = 1
@@ -32,12 +35,18 @@ package struct AccountRecord {
         var reader = ByteReader(buffer.bytes)
         try reader.format(Self.format)
         created = try reader.integer(Int64.self)
-        _ = try reader.take(2 * IdentityPublic.keySize)
+        signingSeed = try reader.take(IdentityPublic.keySize)
+        agreementSecret = try reader.take(IdentityPublic.keySize)
         identity = try IdentityPublic(
             signing: reader.take(IdentityPublic.keySize),
             agreement: reader.take(IdentityPublic.keySize))
         name = try reader.field(UInt16.self)
         try reader.finish()
         owner = buffer
+    }
+
+    /// Name and public keys, borrowed from this record.
+    package var triple: Identity {
+        get throws(Failure) { try Identity(keys: identity, name: name) }
     }
 }

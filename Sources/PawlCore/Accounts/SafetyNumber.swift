@@ -15,20 +15,9 @@ package enum SafetyNumber {
     /// Version and both hashes.
     package static let codeSize = 1 + 2 * hashSize
 
-    package struct Side {
-        package let identity: IdentityPublic
-        package let name: Bytes
-
-        package init(identity: IdentityPublic, name: Bytes) throws(Failure) {
-            guard name.isText(AccountRecord.nameSizes) else { throw .misuse(.account) }
-            self.identity = identity
-            self.name = name
-        }
-    }
-
     /// 12 groups of 5 digits, the same on both sides: for each side six 5-byte big-endian integers modulo
     /// 100,000, the lower fingerprint first.
-    package static func text(_ a: Side, _ b: Side) throws(Failure) -> SecretBuffer {
+    package static func text(_ a: Identity, _ b: Identity) throws(Failure) -> SecretBuffer {
         let (low, high) = try sorted(a, b)
         let text = try SecretBuffer(count: textSize)
         var writer = ByteWriter(text.mutableBytes)
@@ -51,7 +40,7 @@ package enum SafetyNumber {
     }
 
     /// The same for a QR code: version and the first 32 bytes of both fingerprints, the lower first.
-    package static func code(_ a: Side, _ b: Side) throws(Failure) -> SecretBuffer {
+    package static func code(_ a: Identity, _ b: Identity) throws(Failure) -> SecretBuffer {
         let (low, high) = try sorted(a, b)
         let code = try SecretBuffer(count: codeSize)
         var writer = ByteWriter(code.mutableBytes)
@@ -63,21 +52,21 @@ package enum SafetyNumber {
     }
 
     private static func sorted(
-        _ a: Side, _ b: Side
+        _ a: Identity, _ b: Identity
     ) throws(Failure) -> (low: SecretBuffer, high: SecretBuffer) {
         let (first, second) = (try fingerprint(a), try fingerprint(b))
         return first.bytes.lexicographicallyPrecedes(second.bytes)
             ? (first, second) : (second, first)
     }
 
-    private static func fingerprint(_ side: Side) throws(Failure) -> SecretBuffer {
+    private static func fingerprint(_ side: Identity) throws(Failure) -> SecretBuffer {
         let out = try SecretBuffer(count: fingerprintSize)
         var previous = Bytes.empty
         for _ in 0..<rounds {
             try withUnsafeBytes(of: version) { (version) throws(Failure) in
                 try KeyedHash.derive(
                     into: out.mutableBytes, key: .empty, label: "pawl/1 safety number", version,
-                    previous, side.identity.signing, side.identity.agreement, side.name)
+                    previous, side.keys.signing, side.keys.agreement, side.name)
             }
             previous = out.bytes
         }

@@ -42,22 +42,40 @@ extension Store {
         }
     }
 
+    /// With its packages, peers and sessions, and what the outbox holds of them.
     package func deleteAccount(_ id: Identifier) throws(Failure) {
-        try transact(.write) { (transaction) throws(Failure) in
+        let sessions = try transact(.write) { (transaction) throws(Failure) in
             var isThere = false
             try transaction.getRaw(.account(id)) { _ in isThere = true }
             guard isThere else { throw .notFound }
-            transaction.delete(.account(id))
+            var sessions: [Identifier] = []
+            try transaction.scanRaw(.of(.peer, id)) { (row, value) throws(Failure) in
+                if let buffer = try? transaction.sealer.open(value, for: row),
+                    let peer = try? PeerRecord(decoding: buffer)
+                {
+                    for entry in peer.entries { sessions.append(entry.id) }
+                }
+                return true
+            }
+            for session in sessions {
+                try transaction.erase(session)
+                try transaction.deleteAll(.of(.kept, session))
+                try transaction.drop(OutboxLane(.frames, session))
+            }
+            for kind in [RowKind.account, .accountState, .package, .oneTime, .welcome, .peer] {
+                try transaction.deleteAll(.of(kind, id))
+            }
+            try transaction.drop(OutboxLane(.requests, id))
+            try transaction.drop(OutboxLane(.events, id))
+            try transaction.scheduleCheckpoint()
+            return sessions
         }
+        for session in sessions { shared.reservations.forget(session) }
     }
 }
 
 extension RowKey {
-    fileprivate static func account(_ id: Identifier) -> RowKey {
-        id.withBytes { RowKey(.account).appending($0) }
-    }
+    fileprivate static func account(_ id: Identifier) -> RowKey { of(.account, id) }
 
-    fileprivate var accountID: Identifier? {
-        withBytes { try? Identifier(Bytes(rebasing: $0.dropFirst())) }
-    }
+    fileprivate var accountID: Identifier? { identifier(at: 0) }
 }

@@ -107,7 +107,7 @@ extension Store {
                         : .separate(size: UInt32(truncatingIfNeeded: secret.count)),
                     version: version, now: now)
                 if !isSmall { try transaction.put(row.secret(of: version), secret) }
-                try transaction.put(row, next.encoded())
+                try transaction.put(row, next)
                 return (version, retired)
             }
         }
@@ -136,6 +136,7 @@ extension Store {
         let row = try credentialKey(scope, name)
         let (isFound, retired) = try transact(.write) { (transaction) throws(Failure) in
             let now = now()
+            try transaction.scheduleCheckpoint()
             switch try transaction.lookUpToRemove(row, keeping: recovery > 0, now: now) {
             case .absent: return (false, [] as [VaultID])
             case .expired: return (false, try transaction.retire(row, now: now))
@@ -145,9 +146,8 @@ extension Store {
                 }
                 var record = current.record
                 record.purge = min(CredentialRules.after(now, recovery), CredentialRules.never - 1)
-                try transaction.put(
-                    row.with(.deleted).appending(record.version), record.encoded())
-                transaction.delete(row)
+                try transaction.put(row.with(.deleted).appending(record.version), record)
+                try transaction.remove(row, current.record)
                 return (true, [])
             }
         }
@@ -168,8 +168,9 @@ extension Store {
             guard let wanted else { return (false, expired, retired) }
             var record = wanted.record
             record.purge = CredentialRules.never
-            try transaction.put(row, record.encoded())
-            transaction.delete(row.with(.deleted).appending(record.version))
+            try transaction.put(row, record)
+            try transaction.remove(
+                row.with(.deleted).appending(record.version), wanted.record)
             return (true, expired, retired)
         }
         sweep(retired)
@@ -187,6 +188,7 @@ extension Store {
             let now = now()
             var count: UInt64 = 0
             var rows: [RowKey] = []
+            var timed: [RowKey] = []
             var orphans: [UnfinishedRecord] = []
             for kind in [RowKind.credential, .deleted, .secret] {
                 try transaction.scanRaw(prefix.with(kind)) { (row, value) throws(Failure) in
@@ -205,6 +207,7 @@ extension Store {
                     if case .vault(let id, _) = record.secret {
                         orphans.append(UnfinishedRecord(orphan: id, of: record, now: now))
                     }
+                    if record.due != CredentialRules.never { timed.append(row) }
                     let isCurrent =
                         kind == .credential && !CredentialRules.isOver(record.expires, now: now)
                     count += isCurrent ? 1 : 0
@@ -223,6 +226,8 @@ extension Store {
                 return true
             }
             for row in rows { transaction.delete(row) }
+            for row in timed { try transaction.cancelPurge(of: row) }
+            if !rows.isEmpty { try transaction.scheduleCheckpoint() }
             for orphan in orphans { try transaction.putOrphan(orphan) }
             return (count, retired)
         }
@@ -239,6 +244,7 @@ extension Store {
                 var retired: [VaultID] = []
                 for row in rows where try transaction.isOver(row, now: now) {
                     retired += try transaction.retire(row, now: now)
+                    try transaction.scheduleCheckpoint()
                 }
                 return retired
             }
@@ -327,10 +333,12 @@ extension Transaction {
         } catch {
             guard error == .corrupt(.record) else { throw error }
             if row.kind == .credential { try deleteStraySecrets(of: row) }
+            try cancelPurge(of: row)
             return []
         }
         guard let buffer else { return [] }
         let record = try CredentialRecord(decoding: buffer)
+        try remove(row, record)
         switch record.secret {
         case .inline: return []
         case .separate:

@@ -156,7 +156,7 @@ extension Store {
                 let next = CredentialRules.successor(
                     of: current?.record, by: write.put, scope: write.scope, name: write.name,
                     secret: .vault(intent.id, size: size), version: intent.version, now: now)
-                try transaction.put(write.row, next.encoded())
+                try transaction.put(write.row, next)
                 transaction.delete(write.intentRow)
             }
             return (.flipped(replaced: replaced != nil), replaced)

@@ -162,10 +162,10 @@ extension Store {
         }
         for slot in table.slots {
             guard let sealer = try slot.unwrap(request.key) else { continue }
-            let shared = Shared(
+            let shared = try Shared(
                 id: table.header.id, sealer: sealer, clock: request.clock, vault: request.vault,
                 timeout: request.timeout)
-            return Store(shared: shared, port: port, isBatch: false)
+            return Store(shared: shared, port: port)
         }
         // The key may be that of a slot that could not be read.
         if table.unread.contains(where: { $0.failure == .version }) { throw .version }

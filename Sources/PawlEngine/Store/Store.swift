@@ -1,5 +1,5 @@
 package import PawlCrypto
-internal import PawlStore
+package import PawlStore
 
 /// One sealed database, or a batch on one: the loop that turns a decision into a committed transaction.
 ///
@@ -15,6 +15,8 @@ package final class Store {
         let clock: any Clock
         let vault: (any SecretVault)?
         let timeout: Int64
+        /// Indices that `encrypt` may use.
+        let reservations: Reservations
         let lock = Lock()
         /// Guarded by `lock`.
         var batches: [Store] = []
@@ -24,12 +26,13 @@ package final class Store {
         init(
             id: Identifier, sealer: Sealer, clock: any Clock, vault: (any SecretVault)?,
             timeout: Int64
-        ) {
+        ) throws(Failure) {
             self.id = id
             self.sealer = sealer
             self.clock = clock
             self.vault = vault
             self.timeout = timeout
+            reservations = try Reservations()
         }
     }
 
@@ -49,40 +52,58 @@ package final class Store {
     private let lock = Lock()
     private var standing: Standing
     private let counters = Counters()
+    /// Nil for a batch, which has its store's. Guarded by `lock`.
+    private let waker: Waker?
+    /// Whose batch this is.
+    private let parent: Store?
+    /// Whether the batch has something to wake others for. Guarded by `lock`.
+    private var isUrgent = false
 
-    init(shared: Shared, port: any StoragePort, isBatch: Bool) {
+    init(shared: Shared, port: any StoragePort, batchOf parent: Store? = nil) {
         self.shared = shared
         self.port = port
-        self.isBatch = isBatch
+        self.parent = parent
+        isBatch = parent != nil
         standing = isBatch ? .batch : .store
+        waker =
+            isBatch ? nil : Waker(bellPath: port.bellPath, hasTimer: shared.clock.isSystem)
     }
 
     package func now() -> Int64 { shared.clock.now() }
 
     // MARK: Transactions
 
+    package enum Durability {
+        /// What was acknowledged survives a failure of the machine.
+        case full
+        /// It may be undone by one, as a whole: for what is merely repeated then.
+        case relaxed
+    }
+
     /// Runs `body` in a transaction: this handle's own, or the batch's.
-    func transact<R>(
-        _ mode: TransactionMode, _ body: (Transaction) throws(Failure) -> R
+    package func transact<R>(
+        _ mode: TransactionMode, _ durability: Durability = .full,
+        _ body: (Transaction) throws(Failure) -> R
     ) throws(Failure) -> R {
         // The wait for another writer is outside of the lock, for readers and for whoever owns the
         // batch that is waited for. `body` may run more than once; nothing of a run that met another
         // writer was written.
         try Wait(isBatch ? 0 : shared.timeout, shared.lifecycle).retrying { () throws(Failure) in
-            try attempt(mode, body)
+            try attempt(mode, durability, body)
         }
     }
 
     private func attempt<R>(
-        _ mode: TransactionMode, _ body: (Transaction) throws(Failure) -> R
+        _ mode: TransactionMode, _ durability: Durability,
+        _ body: (Transaction) throws(Failure) -> R
     ) throws(Failure) -> R {
         try lock.withLock { () throws(Failure) -> R in
-            let transaction = Transaction(
-                port: port, sealer: shared.sealer, counters: counters)
+            let transaction = newTransaction()
             switch standing {
             case .lost(let failure): throw failure
             case .batch:
                 let result = try body(transaction)
+                try transaction.conclude()
                 do throws(Failure) {
                     try transaction.apply()
                 } catch {
@@ -91,13 +112,19 @@ package final class Store {
                     standing = .lost(.store(.lost, code: 0))
                     throw error
                 }
+                isUrgent = isUrgent || transaction.isUrgent
                 return result
             case .store:
                 counters.transactions &+= 1
-                try port.begin(mode)
+                if mode == .write, durability == .relaxed {
+                    try port.beginRelaxed()
+                } else {
+                    try port.begin(mode)
+                }
                 let result: R
                 do throws(Failure) {
                     result = try body(transaction)
+                    try transaction.conclude()
                     try transaction.apply()
                 } catch {
                     port.rollback()
@@ -107,11 +134,67 @@ package final class Store {
                     port.rollback()
                     return result
                 }
+                // After a commit in doubt, too: a ring for nothing is harmless.
+                defer { if transaction.isUrgent { ring() } }
                 try port.commit()
                 counters.commits &+= 1
                 return result
             }
         }
+    }
+
+    private func newTransaction() -> Transaction {
+        Transaction(port: port, sealer: shared.sealer, clock: shared.clock, counters: counters)
+    }
+
+    // MARK: Waking
+
+    /// A descriptor that is readable while something is due or can be taken.
+    package func descriptor() throws(Failure) -> Int32 {
+        guard let waker else { throw .state(.batch) }
+        return try lock.withLock { () throws(Failure) in
+            let descriptor = try waker.descriptor()
+            look()
+            return descriptor
+        }
+    }
+
+    /// Makes the host of this store look again.
+    package func nudge() throws(Failure) {
+        guard let waker else { return try parent?.nudge() ?? () }
+        try lock.withLock { waker.signal() }
+    }
+
+    /// Outside of transactions: brings the descriptor into line with what is due.
+    func lookAgain() { try? lock.withLock { look() } }
+
+    /// Inside the lock, after a commit: tells everybody who waits.
+    private func ring() {
+        guard let waker else { return }
+        waker.ring()
+        // Without a timer the host must look itself, also at what is not due yet.
+        if waker.hasTimer { look() } else { waker.signal() }
+    }
+
+    /// Inside the lock. What rings from here on is still there after this.
+    private func look() {
+        guard let waker, waker.isAwaited else { return }
+        waker.drain()
+        do throws(Failure) {
+            counters.transactions &+= 1
+            try port.begin(.read)
+            defer { port.rollback() }
+            waker.set(try newTransaction().nextDeadline(), now: now)
+        } catch {
+            // Whoever looks now is told why.
+            waker.signal()
+        }
+    }
+
+    /// Outside of transactions: nothing that was erased is left beside the data. False if somebody is in
+    /// the way.
+    func checkpoint() throws(Failure) -> Bool {
+        try lock.withLock { () throws(Failure) in try port.checkpoint() }
     }
 
     // MARK: Batches
@@ -135,7 +218,7 @@ package final class Store {
             keep(connection)
             throw error
         }
-        let batch = Store(shared: shared, port: connection, isBatch: true)
+        let batch = Store(shared: shared, port: connection, batchOf: self)
         try shared.lock.withLock { shared.batches.append(batch) }
         return batch
     }
@@ -144,7 +227,11 @@ package final class Store {
     package func endBatch(commit: Bool) throws(Failure) {
         guard isBatch else { throw .misuse(.handle) }
         var isHealthy = false
+        var rings = false
         defer {
+            if commit, let parent {
+                try? parent.lock.withLock { rings ? parent.ring() : parent.look() }
+            }
             try? shared.lock.withLock { shared.batches.removeAll { $0 === self } }
             if isHealthy { keep(port) } else { port.close() }
         }
@@ -152,6 +239,7 @@ package final class Store {
             if case .lost(let failure) = standing { throw failure }
             standing = .lost(.closed(.closed))
             if commit {
+                rings = isUrgent
                 try port.commit()
                 counters.commits &+= 1
             } else {
@@ -193,9 +281,12 @@ package final class Store {
                 shared.batches = []
                 shared.spare?.close()
                 shared.spare = nil
+                giveBackReservations()
                 port.close()
+                waker?.close()
                 if isFile { Fork.fileClosed() }
             }
+            _ = shared.reservations.takeAll()
             shared.sealer.wipe()
             end()
         }
@@ -221,7 +312,8 @@ package final class Store {
         defer { source.close() }
         try source.begin(.read)
         defer { source.rollback() }
-        let snapshot = Transaction(port: source, sealer: shared.sealer, counters: Counters())
+        let snapshot = Transaction(
+            port: source, sealer: shared.sealer, clock: shared.clock, counters: Counters())
         try SQLiteStorage.create(path: path) { (target) throws(Failure) in
             try snapshot.scanEverything { (row, value) throws(Failure) in
                 try row.withBytes { (key) throws(Failure) in try target.put(key, value) }

@@ -29,7 +29,10 @@ extension Store {
         let table = try slotTable()
         guard table.slots.contains(where: { $0.number == number }) else { throw .notFound }
         guard table.slots.count > 1 else { throw .state(.lastSlot) }
-        try commit(expecting: table.header) { $0.delete(SlotRecord.key(number)) }
+        try commit(expecting: table.header) { (transaction) throws(Failure) in
+            transaction.delete(SlotRecord.key(number))
+            try transaction.scheduleCheckpoint()
+        }
     }
 
     private func slotTable() throws(Failure) -> SlotTable {
@@ -44,11 +47,15 @@ extension Store {
     ) throws(Failure) {
         let slot = try SlotRecord.wrap(
             shared.sealer, for: key, number: number, store: shared.id, now: now())
-        try commit(expecting: header) { $0.putRaw(slot.key, slot.bytes) }
+        try commit(expecting: header) { (transaction) throws(Failure) in
+            transaction.putRaw(slot.key, slot.bytes)
+            // What the slot held before opens the store no more.
+            try transaction.scheduleCheckpoint()
+        }
     }
 
     private func commit(
-        expecting header: StoreHeader, _ change: (Transaction) -> Void
+        expecting header: StoreHeader, _ change: (Transaction) throws(Failure) -> Void
     ) throws(Failure) {
         try transact(.write) { (transaction) throws(Failure) in
             guard var current = try transaction.header(), current == header else {
@@ -57,7 +64,7 @@ extension Store {
             guard current.slotRevision < UInt64.max else { throw .limit(.counter) }
             current.slotRevision += 1
             transaction.putRaw(StoreHeader.key, try current.encoded())
-            change(transaction)
+            try change(transaction)
         }
     }
 }

@@ -45,6 +45,21 @@ extension Store {
             return try CredentialRow(decoding: buffer).record
         case .intent, .orphan: _ = try UnfinishedRecord(decoding: sealer.open(value, for: row))
         case .account: _ = try AccountRecord(decoding: sealer.open(value, for: row))
+        case .ticket, .ready, .jobTime: _ = try sealer.open(value, for: row)
+        case .item: _ = try ItemState(decoding: sealer.open(value, for: row))
+        case .payload: _ = try OutboxItem(decoding: sealer.open(value, for: row))
+        case .job: _ = try JobRecord(decoding: sealer.open(value, for: row))
+        case .accountState: _ = try AccountState(decoding: sealer.open(value, for: row))
+        case .package, .oneTime: _ = try PackageRecord(decoding: sealer.open(value, for: row))
+        case .welcome:
+            let session = try sealer.open(value, for: row)
+            _ = try Identifier(session.bytes)
+        case .peer: _ = try PeerRecord(decoding: sealer.open(value, for: row))
+        case .session:
+            guard let id = row.identifier(at: 0) else { throw .corrupt(.record) }
+            _ = try Session(decoding: sealer.open(value, for: row), id: id)
+        case .skipped: _ = try SkippedRecord(decoding: sealer.open(value, for: row))
+        case .kept: _ = try KeptRecord(decoding: sealer.open(value, for: row))
         case nil: throw .version
         }
         return nil

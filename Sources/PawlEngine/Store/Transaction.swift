@@ -6,14 +6,22 @@ package import PawlStore
 package final class Transaction {
     private let port: any StoragePort
     package let sealer: Sealer
+    let clock: any Clock
     private let counters: Counters
     private var writes: [(row: RowKey, value: SecretBuffer?)] = []
+    var schedule = ScheduleChange()
+    var outbox = OutboxChange()
+    /// Whether what comes first comes earlier than before, which whoever waits must know.
+    private(set) var isUrgent = false
 
-    init(port: any StoragePort, sealer: Sealer, counters: Counters) {
+    init(port: any StoragePort, sealer: Sealer, clock: any Clock, counters: Counters) {
         self.port = port
         self.sealer = sealer
+        self.clock = clock
         self.counters = counters
     }
+
+    var canCheckpoint: Bool { port.canCheckpoint }
 
     // MARK: Reading
 
@@ -85,6 +93,15 @@ package final class Transaction {
     package func delete(_ row: RowKey) { writes.append((row, nil)) }
 
     var isEmpty: Bool { writes.isEmpty }
+
+    /// What was planned and put into lanes becomes writes.
+    func conclude() throws(Failure) {
+        let due = try concludeSchedule()
+        let ready = try concludeOutbox()
+        let earliest = min(due ?? Int64.max, ready ?? Int64.max)
+        guard earliest < Int64.max else { return }
+        isUrgent = try earliest < nextDeadline() ?? Int64.max
+    }
 
     func apply() throws(Failure) {
         for (row, value) in writes {

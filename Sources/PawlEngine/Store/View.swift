@@ -10,6 +10,11 @@ package final class View {
         case damages([DamageRow])
         case unfinished([UnfinishedRow])
         case accounts([AccountRow])
+        case items([ItemRow])
+        case packages([PackageRow])
+        case peers([PeerRecord])
+        case sessions([SessionRow])
+        case kept([KeptRow])
     }
     package let rows: Rows
 
@@ -22,6 +27,11 @@ package final class View {
         case .damages(let rows): rows.count
         case .unfinished(let rows): rows.count
         case .accounts(let rows): rows.count
+        case .items(let rows): rows.count
+        case .packages(let rows): rows.count
+        case .peers(let rows): rows.count
+        case .sessions(let rows): rows.count
+        case .kept(let rows): rows.count
         }
     }
 }
@@ -53,6 +63,15 @@ package struct CredentialRow {
 package struct AccountRow {
     package let id: Identifier
     package let record: AccountRecord
+}
+
+package struct ItemRow {
+    package let seq: UInt64
+    /// How often it was handed out before.
+    package let attempts: UInt32
+    /// When it may be handed out to somebody else.
+    package let lease: Int64
+    package let item: OutboxItem
 }
 
 package struct DamageRow {

@@ -18,8 +18,36 @@ package enum RowKind: UInt8 {
     case intent = 0x23
     /// A vault value to be removed: then vault id.
     case orphan = 0x24
+    /// The number of the outbox's last item.
+    case ticket = 0x11
     /// An identity of this store's user: then account id.
     case account = 0x30
+    /// What an account counts and allows: then account id.
+    case accountState = 0x31
+    /// A key package's private half: then account id, package id.
+    case package = 0x32
+    /// A one-time key's private half: then account id, package id, key id.
+    case oneTime = 0x33
+    /// A welcome that was accepted: then account id, package id, hash of the ephemeral key.
+    case welcome = 0x34
+    /// Then account id, name.
+    case peer = 0x35
+    /// Then session id.
+    case session = 0x38
+    /// The key of a message that is late: then session id, epoch, index.
+    case skipped = 0x39
+    /// A message kept for the host: then session id, epoch, index.
+    case kept = 0x3A
+    /// What is known of an item: then lane, number.
+    case item = 0x41
+    /// What an item carries: then number.
+    case payload = 0x42
+    /// When a lane can be taken from: then time, number of its first item, lane.
+    case ready = 0x43
+    /// Then due time, kind of job, subject.
+    case job = 0x50
+    /// When a job is due: then kind of job, subject.
+    case jobTime = 0x51
 }
 
 /// A key of the storage engine, or the prefix that a range of them shares.

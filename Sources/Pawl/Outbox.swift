@@ -1,0 +1,143 @@
+import CPawl
+
+/// What leaves the library: written in the transaction that decided it, and handed out at least
+/// once.
+///
+/// Items wait in lanes: the frames of a session, the requests of an account, the events of an
+/// account. In each they are handed out in the order of their ids, and a lane that is stuck holds
+/// up no other.
+public struct Item: Sendable, Hashable, Identifiable {
+    /// What the host has to do.
+    public enum Content: Sendable, Hashable {
+        /// Bytes for the peer: deliver them, then ``Store/ack(_:)``.
+        case frame([UInt8])
+        /// Something to fetch: do it, then ``Store/answer(_:with:)``.
+        case request(Request)
+        /// Something that is true now: note it, then ``Store/ack(_:)``.
+        case event(Event)
+    }
+
+    /// What the host is asked for.
+    public enum Request: UInt32, Sendable, Hashable {
+        /// A fresh key package of ``Item/peer``; answer with its bytes.
+        case package = 1
+    }
+
+    /// What happened.
+    public enum Event: Sendable, Hashable {
+        /// The peer has other keys than before: show it to the user.
+        case identityChanged
+        /// So many messages of the session will never be readable.
+        case lost(Int)
+        /// The session and the peer's have parted: fetch a key package of the peer and call
+        /// ``Session/reset(with:)``.
+        case desynchronized
+        /// Nobody answered the session's set-up; a request asks for a new package.
+        case setUpExpired
+        /// A session that was receive-only, or never confirmed, is erased.
+        case sessionEnded
+    }
+
+    /// Its number: greater than that of every item before it in the same store.
+    public let id: UInt64
+    /// What to do; nil for something that this version does not know.
+    public let content: Content?
+    /// Whose item it is.
+    public let account: Account.ID
+    /// The session that it is about; nil: none.
+    public let session: Session.ID?
+    /// Who is at the other end.
+    public let peer: Identity
+    /// How often it was handed out before.
+    public let attempts: Int
+    /// When it was put into the outbox.
+    public let created: Timestamp
+    /// When it may be handed out to somebody else.
+    public let leaseEnd: Timestamp
+
+    init(_ row: pawl_item) {
+        id = row.seq
+        content = Content(row)
+        account = Account.ID(row: row.account)
+        session = .unlessZero(row.session)
+        peer = Identity(
+            row.peer_signing_key, row.peer_agreement_key, row.peer_name, row.peer_name_size)
+        attempts = Int(row.attempts)
+        created = Timestamp(nanoseconds: row.created_ns)
+        leaseEnd = Timestamp(nanoseconds: row.lease_ns)
+    }
+}
+
+extension Item.Content {
+    init?(_ row: pawl_item) {
+        switch row.kind {
+        case UInt32(PAWL_ITEM_FRAME):
+            self = .frame(array(row.body, row.body_size))
+        case UInt32(PAWL_ITEM_REQUEST):
+            guard let request = Item.Request(rawValue: row.what) else { return nil }
+            self = .request(request)
+        case UInt32(PAWL_ITEM_EVENT):
+            guard let event = Item.Event(row) else { return nil }
+            self = .event(event)
+        default:
+            return nil
+        }
+    }
+}
+
+extension Item.Event {
+    init?(_ row: pawl_item) {
+        switch row.what {
+        case UInt32(PAWL_EVENT_IDENTITY_CHANGED): self = .identityChanged
+        case UInt32(PAWL_EVENT_LOST): self = .lost(Int(clamping: row.count))
+        case UInt32(PAWL_EVENT_DESYNCHRONIZED): self = .desynchronized
+        case UInt32(PAWL_EVENT_SETUP_EXPIRED): self = .setUpExpired
+        case UInt32(PAWL_EVENT_SESSION_ENDED): self = .sessionEnded
+        default: return nil
+        }
+    }
+}
+
+extension Store {
+    /// Hands out items that can be taken now, and lends them to the caller. Nobody else gets one,
+    /// or a later one of its lane, before it is settled or its lease ends.
+    /// ``items(limit:lease:)`` waits for them, too.
+    ///
+    /// - Parameters:
+    ///   - limit: at most that many, 1 to 10,000; and at most 32 MiB, but always one.
+    ///   - lease: for how long, at most a day; nil: 30 seconds.
+    /// - Returns: the items, in each lane in order; none if there is nothing.
+    public func take(limit: Int = 100, lease: Duration? = nil) throws(PawlError) -> [Item] {
+        try run { calls throws(PawlError) in try calls.take(limit: limit, lease: lease) }
+    }
+
+    /// Settles up to 10,000 items, all or none, because they are done: delivered or noted. A
+    /// request is given up. No lease is needed, and settling again is allowed.
+    ///
+    /// - Throws: ``PawlError/Code/notFound`` (no item ever had this number).
+    public func ack(_ items: [Item.ID]) throws(PawlError) {
+        try run { calls throws(PawlError) in try calls.ack(items) }
+    }
+
+    /// Gives an item back, because it could not be done.
+    ///
+    /// - Parameters:
+    ///   - item: which one.
+    ///   - retryAfter: when it can be taken again; nil: Pawl decides, later each time, at most
+    ///     after an hour.
+    /// - Throws: ``PawlError/Code/notFound`` (no item ever had this number).
+    public func fail(_ item: Item.ID, retryAfter: Duration? = nil) throws(PawlError) {
+        try run { calls throws(PawlError) in try calls.fail(item, retryAfter: retryAfter) }
+    }
+
+    /// Settles a request with what it asked for. After an error the request stays.
+    ///
+    /// - Parameters:
+    ///   - item: which one.
+    ///   - body: for ``Item/Request/package`` what ``Account/startSession(with:package:)`` takes.
+    /// - Throws: ``PawlError/Reason/misuseFlags`` (not a request), ``PawlError/Code/notFound`` (no
+    ///   item ever had this number), and what ``Account/startSession(with:package:)`` does.
+    public func answer(_ item: Item.ID, with body: [UInt8]) throws(PawlError) {
+        try run { calls throws(PawlError) in try calls.answer(item, body) }
+    }
+}

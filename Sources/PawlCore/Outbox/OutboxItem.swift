@@ -1,0 +1,130 @@
+package import PawlCrypto
+
+/// A queue of the outbox: its items leave in order.
+package struct OutboxLane: Hashable {
+    /// Written into files: numbers are never reused.
+    package enum Kind: UInt8 {
+        /// The frames of a session.
+        case frames = 1
+        /// The requests of an account.
+        case requests = 2
+        /// The events of an account.
+        case events = 3
+    }
+    package static let size = 1 + Identifier.size
+
+    package let kind: Kind
+    package let id: Identifier
+
+    package init(_ kind: Kind, _ id: Identifier) {
+        self.kind = kind
+        self.id = id
+    }
+
+    package init(decoding bytes: Bytes) throws(Failure) {
+        var reader = ByteReader(bytes)
+        guard let kind = Kind(rawValue: try reader.integer(UInt8.self)) else { throw .version }
+        self.kind = kind
+        id = try Identifier(reader.take(Identifier.size))
+        try reader.finish()
+    }
+}
+
+/// What the host is to deliver, do or note, as stored. The fields borrow from the buffer that was decoded,
+/// which the item keeps, or from the arguments of the call that made it.
+///
+/// Layout (little endian): format 1, kind of lane 1, lane id 16, what 4, count 8, created 8, account 16,
+/// session 16 (zeros: none), peer's Ed25519 public 32 and X25519 public 32, peer's name (u16 length), body
+/// (the rest).
+package struct OutboxItem {
+    package let lane: OutboxLane
+    /// Which event or request; 0 for a frame.
+    package let what: UInt32
+    package let count: UInt64
+    package let account: Identifier
+    package let session: Identifier?
+    package let peer: Identity
+    package let body: Bytes
+    package private(set) var created: Int64 = 0
+    private var owner: SecretBuffer?
+
+    private static let format: UInt8 = 1
+    private static let fixedSize = 1 + OutboxLane.size + 4 + 8 + 8 + 2 * Identifier.size + 64 + 2
+
+    private init(
+        _ lane: OutboxLane, what: UInt32 = 0, count: UInt64 = 0, account: Identifier,
+        session: Identifier?, peer: Identity, body: Bytes = .empty
+    ) {
+        self.lane = lane
+        self.what = what
+        self.count = count
+        self.account = account
+        self.session = session
+        self.peer = peer
+        self.body = body
+    }
+
+    package static func frame(
+        _ body: Bytes, session: Identifier, account: Identifier, peer: Identity
+    ) -> OutboxItem {
+        OutboxItem(
+            OutboxLane(.frames, session), account: account, session: session, peer: peer, body: body
+        )
+    }
+
+    package static func request(
+        _ what: UInt32, account: Identifier, session: Identifier?, peer: Identity
+    ) -> OutboxItem {
+        OutboxItem(
+            OutboxLane(.requests, account), what: what, account: account, session: session,
+            peer: peer)
+    }
+
+    package static func event(
+        _ what: UInt32, count: UInt64 = 0, account: Identifier, session: Identifier?,
+        peer: Identity
+    ) -> OutboxItem {
+        OutboxItem(
+            OutboxLane(.events, account), what: what, count: count, account: account,
+            session: session, peer: peer)
+    }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        lane = try OutboxLane(decoding: reader.take(OutboxLane.size))
+        what = try reader.integer(UInt32.self)
+        count = try reader.integer(UInt64.self)
+        created = try reader.integer(Int64.self)
+        account = try Identifier(reader.take(Identifier.size))
+        let session = try Identifier(reader.take(Identifier.size))
+        self.session = session == .none ? nil : session
+        let keys = try IdentityPublic(
+            signing: reader.take(IdentityPublic.keySize),
+            agreement: reader.take(IdentityPublic.keySize))
+        let name = try reader.field(UInt16.self)
+        guard name.isText(AccountRecord.nameSizes) else { throw .corrupt(.record) }
+        peer = try Identity(keys: keys, name: name)
+        body = reader.rest()
+        owner = buffer
+    }
+
+    package func encoded(created: Int64) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: Self.fixedSize + peer.name.count + body.count)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        writer.integer(lane.kind.rawValue)
+        lane.id.withBytes { writer.append($0) }
+        writer.integer(what)
+        writer.integer(count)
+        writer.integer(created)
+        account.withBytes { writer.append($0) }
+        (session ?? .none).withBytes { writer.append($0) }
+        writer.append(peer.keys.signing)
+        writer.append(peer.keys.agreement)
+        writer.field(peer.name, UInt16.self)
+        writer.append(body)
+        try writer.finish()
+        return buffer
+    }
+}

@@ -1,0 +1,93 @@
+package import PawlCrypto
+
+/// What happens later. Written into files: numbers are never reused.
+package enum JobKind: UInt8, CaseIterable {
+    /// Remove a credential or a deleted version whose time is over.
+    case credentialPurge = 1
+    /// Bring what was erased out of the log beside the file.
+    case checkpoint = 2
+    /// Nobody answered a session's set-up; the subject is the session.
+    case setUpDeadline = 3
+    /// Erase keys of messages that are late; the subject is the session.
+    case skippedKeys = 4
+    /// Erase a session; the subject is the session.
+    case sessionEnd = 5
+
+    /// The longest wait between two attempts, in nanoseconds.
+    package var retryLimit: Int64 {
+        // A reader that holds a checkpoint up is soon gone, and erased keys stay readable until then.
+        self == .checkpoint ? Backoff.minute : Backoff.hour
+    }
+}
+
+/// One thing to be done at one time: a kind, and what it is about.
+package struct Job: Hashable {
+    package let kind: JobKind
+    package let subject: Identifier
+
+    package init(_ kind: JobKind, _ subject: Identifier) {
+        self.kind = kind
+        self.subject = subject
+    }
+
+    /// There is one for a store.
+    package static let checkpoint = Job(.checkpoint, .none)
+}
+
+/// What is stored of a job beside its time.
+///
+/// Layout (little endian): format 1, attempts that failed 4, why the last one failed 1 (the primary
+/// code of its status, 0: it did not), detail (u8 length), which only the kind knows to read.
+package struct JobRecord: Equatable {
+    package var failures: UInt32 = 0
+    package var cause: UInt8 = 0
+    package var detail: [UInt8]
+
+    private static let format: UInt8 = 1
+
+    package init(detail: [UInt8] = []) { self.detail = detail }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        failures = try reader.integer(UInt32.self)
+        cause = try reader.integer(UInt8.self)
+        detail = [UInt8](try reader.field(UInt8.self))
+        try reader.finish()
+    }
+
+    package func encoded() throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 7 + detail.count)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        writer.integer(failures)
+        writer.integer(cause)
+        detail.withUnsafeBytes { writer.field($0, UInt8.self) }
+        try writer.finish()
+        return buffer
+    }
+}
+
+extension Failure {
+    /// The primary code of its status in pawl.h, for a record.
+    package var primary: UInt8 {
+        switch self {
+        case .misuse: 1
+        case .buffer: 2
+        case .notFound: 3
+        case .exists: 4
+        case .state: 5
+        case .time: 6
+        case .auth: 7
+        case .replay: 8
+        case .limit: 9
+        case .version: 10
+        case .corrupt: 11
+        case .store: 12
+        case .busy: 13
+        case .closed: 14
+        case .desynchronized: 15
+        case .internal: 16
+        }
+    }
+}

@@ -1,0 +1,33 @@
+/// What to do about the next deadline.
+package enum Plan: Equatable {
+    case runNow
+    case sleep(until: Int64)
+    /// Nothing is planned.
+    case rest
+}
+
+/// A due time is reached iff now ≥ due; `Int64.max` is never.
+package func plan(_ due: Int64?, now: Int64) -> Plan {
+    guard let due, due != Int64.max else { return .rest }
+    return now >= due ? .runNow : .sleep(until: due)
+}
+
+/// Waits between attempts: twice as long after each failure, and random so that what failed together does
+/// not come back together. Stored as the time that was drawn, so that a restart draws nothing anew.
+package enum Backoff {
+    package static let second: Int64 = 1_000_000_000
+    package static let minute = 60 * second
+    package static let hour = 60 * minute
+
+    /// From 1 to 2 seconds after the first failure; above half of `limit` after many, never above it.
+    package static func wait(failures: UInt32, limit: Int64, random: UInt64) -> Int64 {
+        let doublings = min(failures > 0 ? failures - 1 : 0, 32)
+        let half = min(second << Int64(doublings), max(limit / 2, second))
+        return half + Int64(random % UInt64(half))
+    }
+
+    /// `time` + `wait`, saturating below never.
+    package static func after(_ time: Int64, _ wait: Int64) -> Int64 {
+        min(CredentialRules.after(time, wait), CredentialRules.never - 1)
+    }
+}

@@ -1,0 +1,75 @@
+package import PawlCrypto
+
+/// The key of a message that is late: format 1, the time after which it is not used 8, key 32.
+package struct SkippedRecord {
+    package let expires: Int64
+    package let key: Bytes
+    private let owner: SecretBuffer
+
+    private static let format: UInt8 = 1
+
+    package static func encode(key: SecretBuffer, expires: Int64) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 9 + Chain.keySize)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(format)
+        writer.integer(expires)
+        writer.append(key.bytes)
+        try writer.finish()
+        return buffer
+    }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        expires = try reader.integer(Int64.self)
+        key = try reader.take(Chain.keySize)
+        try reader.finish()
+        owner = buffer
+    }
+}
+
+/// A message that the host has not forgotten yet: format 1, hash of its frame 32, plaintext with its parts (the rest).
+package struct KeptRecord {
+    private let hash: Bytes
+    private let parts: Bytes
+    private let owner: SecretBuffer
+
+    private static let format: UInt8 = 1
+
+    package static func encode(
+        _ frame: Frame, _ plaintext: SecretBuffer
+    ) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 33 + plaintext.count)
+        let hash = try hash(frame)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(format)
+        writer.append(hash.bytes)
+        writer.append(plaintext.bytes)
+        try writer.finish()
+        return buffer
+    }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        hash = try reader.take(32)
+        parts = reader.rest()
+        owner = buffer
+    }
+
+    package func isOf(_ frame: Frame) throws(Failure) -> Bool {
+        let other = try Self.hash(frame)
+        return other.bytes.sameBytes(as: hash)
+    }
+
+    package func plaintext() throws(Failure) -> SecretBuffer { try SecretBuffer(copying: parts) }
+
+    /// Empty for one without application data.
+    package var message: Bytes { (try? Frame.application(parts)) ?? .empty }
+
+    private static func hash(_ frame: Frame) throws(Failure) -> SecretBuffer {
+        let hash = try SecretBuffer(count: 32)
+        try KeyedHash.hash(into: hash.mutableBytes, key: .empty, frame.bytes)
+        return hash
+    }
+}

@@ -1,0 +1,125 @@
+internal import CSodium
+
+/// One direction of one epoch: a chain key at an index. Each step gives the key of one message and forgets
+/// how to get there again.
+///
+///     chain key i ──Step──► chain key i + 1 ‖ message key i
+package final class Chain {
+    package static let keySize = 32
+    /// Chain key, and what the next step makes of it.
+    package static let memorySize = 3 * keySize
+
+    private let memory: UnsafeMutableRawBufferPointer
+    private let owner: AnyObject
+    package private(set) var index: UInt32
+    private var isDerived = false
+
+    /// A chain in memory of its own.
+    package convenience init(key: Bytes, index: UInt32) throws(Failure) {
+        let memory = try SecretBuffer(count: Self.memorySize)
+        try self.init(key: key, index: index, in: memory.mutableBytes, ownedBy: memory)
+    }
+
+    /// A chain in `memory` (96 bytes), which lives as long as `owner`.
+    package init(
+        key: Bytes, index: UInt32, in memory: UnsafeMutableRawBufferPointer,
+        ownedBy owner: AnyObject
+    ) throws(Failure) {
+        guard key.count == Self.keySize, memory.count == Self.memorySize else { throw .internal }
+        memory.copyMemory(from: key)
+        self.memory = memory
+        self.owner = owner
+        self.index = index
+    }
+
+    deinit { sodium_memzero(memory.octets, memory.count) }
+
+    package func copy() throws(Failure) -> Chain { try Chain(key: key, index: index) }
+
+    /// The chain key at `index`.
+    package var key: Bytes { part(0) }
+
+    /// The key of message `index`, valid until the chain moves on.
+    package func messageKey() throws(Failure) -> Bytes {
+        if !isDerived {
+            let start = memory.octets
+            guard Self.derive(start + Self.keySize, start) == 0 else { throw .internal }
+            isDerived = true
+        }
+        return part(2)
+    }
+
+    /// Moves on to the next index; the keys of this one are gone.
+    package func advance() throws(Failure) {
+        guard index < UInt32.max else { throw .limit(.index) }
+        _ = try messageKey()
+        let start = memory.octets
+        start.update(from: start + Self.keySize, count: Self.keySize)
+        sodium_memzero(start + Self.keySize, 2 * Self.keySize)
+        isDerived = false
+        index += 1
+    }
+
+    private func part(_ number: Int) -> Bytes {
+        let first = number * Self.keySize
+        return Bytes(rebasing: memory[first..<first + Self.keySize])
+    }
+
+    /// BLAKE2b, one compression: `crypto_kdf_derive_from_key(64, 1, "pawlchn1", chain key)`.
+    private static func derive(
+        _ out: UnsafeMutablePointer<UInt8>, _ key: UnsafePointer<UInt8>
+    ) -> Int32 {
+        let context: StaticString = "pawlchn1"
+        return crypto_kdf_derive_from_key(
+            out, 64, 1, UnsafeRawPointer(context.utf8Start).assumingMemoryBound(to: CChar.self), key
+        )
+    }
+}
+
+/// SipHash-2-4: tells in one hash whether a frame can be the peer's at all. It gates work, never plaintext.
+package enum Filter {
+    package static let size = Int(crypto_shorthash_BYTES)
+    package static let keySize = Int(crypto_shorthash_KEYBYTES)
+
+    package static func hash(_ bytes: Bytes, key: Bytes) throws(Failure) -> UInt64 {
+        guard key.count == keySize else { throw .internal }
+        var out: UInt64 = 0
+        withUnsafeMutableBytes(of: &out) { out in
+            _ = crypto_shorthash(out.octets, bytes.octets, UInt64(bytes.count), key.octets)
+        }
+        return UInt64(littleEndian: out)
+    }
+}
+
+extension Seal {
+    package static let messageTagSize = Int(crypto_aead_xchacha20poly1305_ietf_ABYTES)
+    package static let messageNonceSize = Int(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES)
+
+    /// Encrypts in place: `text` holds the plaintext and, behind it, room for the tag.
+    package static func close(
+        inPlace text: UnsafeMutableRawBufferPointer, key: Bytes, nonce: Bytes, associated: Bytes
+    ) throws(Failure) {
+        let size = text.count - messageTagSize
+        guard size >= 0, key.count == Chain.keySize, nonce.count == messageNonceSize else {
+            throw .internal
+        }
+        let status = crypto_aead_xchacha20poly1305_ietf_encrypt(
+            text.octets, nil, text.octets, UInt64(size), associated.octets,
+            UInt64(associated.count), nil, nonce.octets, key.octets)
+        guard status == 0 else { throw .internal }
+    }
+
+    /// Decrypts into `out`, which has the size of the plaintext; false if key, nonce, associated data or a
+    /// single byte is not the right one.
+    package static func open(
+        _ text: Bytes, key: Bytes, nonce: Bytes, associated: Bytes,
+        into out: UnsafeMutableRawBufferPointer
+    ) -> Bool {
+        guard text.count == out.count + messageTagSize, key.count == Chain.keySize,
+            nonce.count == messageNonceSize
+        else { return false }
+        return crypto_aead_xchacha20poly1305_ietf_decrypt(
+            out.octets, nil, nil, text.octets, UInt64(text.count), associated.octets,
+            UInt64(associated.count), nonce.octets, key.octets) == 0
+    }
+}

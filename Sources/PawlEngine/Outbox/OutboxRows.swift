@@ -1,0 +1,192 @@
+package import PawlCore
+package import PawlCrypto
+internal import PawlStore
+
+/// The outbox as rows. An item is a payload, which never changes, and a state in its lane; a row of the index
+/// says when a lane can be taken from, so that taking costs what is taken and not what is stored.
+extension RowKey {
+    static func payload(_ seq: UInt64) -> RowKey { RowKey(.payload).appending(seq) }
+
+    static func items(of lane: OutboxLane) -> RowKey { RowKey(.item).appending(lane) }
+
+    static func item(_ lane: OutboxLane, _ seq: UInt64) -> RowKey {
+        items(of: lane).appending(seq)
+    }
+
+    static func ready(_ lane: OutboxLane, _ front: LaneChange.Front) -> RowKey {
+        RowKey(.ready).appending(front.time.ordered).appending(front.seq).appending(lane)
+    }
+
+    private func appending(_ lane: OutboxLane) -> RowKey {
+        let key = withUnsafeBytes(of: lane.kind.rawValue) { appending($0) }
+        return lane.id.withBytes { key.appending($0) }
+    }
+
+    fileprivate var seq: UInt64? {
+        withBytes { bytes in
+            guard bytes.count == 1 + OutboxLane.size + 8 else { return nil }
+            return UInt64(
+                bigEndian: bytes.loadUnaligned(
+                    fromByteOffset: 1 + OutboxLane.size, as: UInt64.self))
+        }
+    }
+
+    /// nil: of a lane that this Pawl does not know.
+    fileprivate var ready: (time: Int64, lane: OutboxLane)? {
+        withBytes { bytes in
+            var reader = ByteReader(Bytes(rebasing: bytes.dropFirst()))
+            guard let time = try? reader.ordered(), (try? reader.take(8)) != nil,
+                let lane = try? OutboxLane(decoding: reader.rest())
+            else { return nil }
+            return (time, lane)
+        }
+    }
+}
+
+/// What one call does to the outbox.
+struct OutboxChange {
+    struct Lane {
+        var change = LaneChange()
+        /// The row of the index that led here and is to be written anew.
+        var met: RowKey?
+    }
+    var lanes: [OutboxLane: Lane] = [:]
+    /// The number of the last item, if this call drew one.
+    var ticket: UInt64?
+}
+
+struct ReadyLane {
+    let row: RowKey
+    let time: Int64
+    let lane: OutboxLane
+}
+
+extension Transaction {
+    // MARK: Adding
+
+    /// Puts an item into the outbox and answers its number.
+    package func enqueue(_ item: OutboxItem) throws(Failure) -> UInt64 {
+        let last = try lastTicket()
+        guard last < UInt64.max else { throw .limit(.counter) }
+        let seq = last + 1
+        outbox.ticket = seq
+        try put(.payload(seq), item.encoded(created: clock.now()))
+        try put(.item(item.lane, seq), ItemState().encoded())
+        outbox.lanes[item.lane, default: .init()].change.add(seq)
+        return seq
+    }
+
+    /// The number of the last item that there ever was.
+    func lastTicket() throws(Failure) -> UInt64 {
+        if let ticket = outbox.ticket { return ticket }
+        do throws(Failure) {
+            guard let buffer = try get(RowKey(.ticket)) else { return try ticketAfterLoss() }
+            var reader = ByteReader(buffer.bytes)
+            let ticket = try reader.integer(UInt64.self)
+            try reader.finish()
+            return ticket
+        } catch {
+            guard error == .corrupt(.record) else { throw error }
+            return try ticketAfterLoss()
+        }
+    }
+
+    /// Where to go on when the number is damaged or gone: a leap clears the numbers of items that are no
+    /// longer here.
+    private func ticketAfterLoss() throws(Failure) -> UInt64 {
+        var highest: UInt64 = 0
+        try scanRaw(RowKey(.item)) { (row, _) in
+            highest = max(highest, row.seq ?? 0)
+            return true
+        }
+        guard highest > 0 else { return 0 }
+        let (leap, overflow) = highest.addingReportingOverflow(1 << 32)
+        return overflow ? UInt64.max : leap
+    }
+
+    // MARK: Looking
+
+    /// The lane that can be taken from first, or the next one after a row of the index.
+    func firstReady(after: RowKey? = nil) throws(Failure) -> ReadyLane? {
+        var first: ReadyLane?
+        try scanRaw(RowKey(.ready), after: after) { (row, _) throws(Failure) in
+            guard let (time, lane) = row.ready else { return true }
+            first = ReadyLane(row: row, time: time, lane: lane)
+            return false
+        }
+        return first
+    }
+
+    /// The first stored item of a lane, or the next one after `after`.
+    func nextItem(_ lane: OutboxLane, after: UInt64? = nil) throws(Failure) -> LaneChange.Front? {
+        var found: LaneChange.Front?
+        let start = after.map { RowKey.item(lane, $0) }
+        try scanRaw(.items(of: lane), after: start) { (row, value) throws(Failure) in
+            guard let seq = row.seq else { return true }
+            found = LaneChange.Front(seq: seq, state: try itemState(value, at: row))
+            return false
+        }
+        return found
+    }
+
+    /// A damaged state counts as a new one: the item itself is elsewhere.
+    func itemState(_ value: Bytes, at row: RowKey) throws(Failure) -> ItemState {
+        do throws(Failure) {
+            return try ItemState(decoding: sealer.open(value, for: row))
+        } catch {
+            guard error == .corrupt(.record) else { throw error }
+            return ItemState()
+        }
+    }
+
+    /// Removes all items of a lane.
+    func drop(_ lane: OutboxLane) throws(Failure) {
+        try scanRaw(.items(of: lane)) { (row, _) in
+            guard let seq = row.seq else { return true }
+            delete(.payload(seq))
+            delete(row)
+            outbox.lanes[lane, default: .init()].change.remove(seq)
+            return true
+        }
+    }
+
+    // MARK: Concluding
+
+    /// Turns what happened to lanes into rows of the index and answers the earliest new time.
+    func concludeOutbox() throws(Failure) -> Int64? {
+        if let ticket = outbox.ticket {
+            try withUnsafeBytes(of: ticket.littleEndian) { (bytes) throws(Failure) in
+                try put(RowKey(.ticket), bytes)
+            }
+        }
+        var earliest: Int64?
+        for (lane, touched) in outbox.lanes {
+            let stored = try nextItem(lane)
+            var before = stored.map { RowKey.ready(lane, $0) }
+            let front = try self.front(of: lane, first: stored, touched.change)
+            let after = front.map { RowKey.ready(lane, $0) }
+            if let met = touched.met {
+                delete(met)
+                if met != before, let before { delete(before) }
+                before = nil
+            }
+            guard before != after else { continue }
+            if let before { delete(before) }
+            guard let front, let after else { continue }
+            try put(after, .empty)
+            earliest = min(earliest ?? front.time, front.time)
+        }
+        return earliest
+    }
+
+    private func front(
+        of lane: OutboxLane, first: LaneChange.Front?, _ change: LaneChange
+    ) throws(Failure) -> LaneChange.Front? {
+        var stored = first
+        while let item = stored {
+            if let front = change.after(item) { return front }
+            stored = try nextItem(lane, after: item.seq)
+        }
+        return change.firstAdded
+    }
+}

@@ -1,0 +1,185 @@
+internal import PawlCore
+package import PawlCrypto
+internal import PawlStore
+
+/// The host's side of the outbox: take, ack, fail, answer. What a failure of the machine undoes of the first three
+/// is merely handed out again.
+extension Store {
+    private static let leaseStandard: Int64 = 30 * Backoff.second
+    private static let leaseLimit: Int64 = 24 * Backoff.hour
+    /// Of bodies handed out at once.
+    private static let sizeLimit = 32 << 20
+
+    package func takeItems(limit: Int, lease: Int64) throws(Failure) -> [ItemRow] {
+        guard !isBatch else { throw .state(.batch) }
+        guard (0...Self.leaseLimit).contains(lease) else { throw .misuse(.time) }
+        defer { lookAgain() }
+        return try transact(.write, .relaxed) { (transaction) throws(Failure) in
+            var taking = Taking(
+                now: now(), lease: lease == 0 ? Self.leaseStandard : lease, limit: limit,
+                sizeLimit: Self.sizeLimit)
+            var after: RowKey?
+            while !taking.isFull, let ready = try transaction.firstReady(after: after),
+                taking.now >= ready.time
+            {
+                try transaction.take(from: ready, &taking)
+                after = ready.row
+            }
+            return taking.items
+        }
+    }
+
+    /// All or none. Numbers whose items are gone are fine.
+    package func acknowledge(_ seqs: some Sequence<UInt64>) throws(Failure) {
+        defer { lookAgain() }
+        try transact(.write, .relaxed) { (transaction) throws(Failure) in
+            let last = try transaction.lastTicket()
+            for seq in seqs {
+                guard seq > 0, seq <= last else { throw .notFound }
+                try transaction.settle(seq)
+            }
+        }
+    }
+
+    /// `retry` 0: ever later.
+    package func failItem(_ seq: UInt64, retry: Int64) throws(Failure) {
+        guard retry >= 0 else { throw .misuse(.time) }
+        defer { lookAgain() }
+        try transact(.write, .relaxed) { (transaction) throws(Failure) in
+            guard let item = try transaction.item(seq) else { return }
+            var state = try transaction.state(of: item.lane, seq)
+            state.fail(now: now(), wait: retry, random: randomNumber())
+            try transaction.change(item.lane, seq, to: state)
+        }
+    }
+
+    package func answerRequest(_ seq: UInt64, body: Bytes) throws(Failure) {
+        defer { lookAgain() }
+        try transact(.write) { (transaction) throws(Failure) in
+            guard let item = try transaction.item(seq) else { return }
+            guard item.lane.kind == .requests else { throw .misuse(.flags) }
+            try answer(item, body: body, in: transaction)
+            try transaction.settle(seq)
+        }
+    }
+}
+
+/// A take under way.
+private struct Taking {
+    let now: Int64
+    let lease: Int64
+    let limit: Int
+    let sizeLimit: Int
+    private(set) var items: [ItemRow] = []
+    private var size = 0
+    private(set) var isFull = false
+
+    init(now: Int64, lease: Int64, limit: Int, sizeLimit: Int) {
+        self.now = now
+        self.lease = lease
+        self.limit = limit
+        self.sizeLimit = sizeLimit
+    }
+
+    /// False if it does not fit any more; the first always does.
+    mutating func add(_ item: ItemRow) -> Bool {
+        guard items.isEmpty || item.item.body.count <= sizeLimit - size else {
+            isFull = true
+            return false
+        }
+        items.append(item)
+        size += item.item.body.count
+        isFull = items.count >= limit || size >= sizeLimit
+        return true
+    }
+}
+
+extension Transaction {
+    /// Hands out what is at the front of a lane.
+    fileprivate func take(from ready: ReadyLane, _ taking: inout Taking) throws(Failure) {
+        let lane = ready.lane
+        var last: UInt64?
+        while !taking.isFull, let front = try nextItem(lane, after: last) {
+            guard front.state.canBeTaken(now: taking.now) else {
+                // The index is wrong if this is what it spoke of.
+                if last == nil { meet(ready) }
+                return
+            }
+            last = front.seq
+            var state = front.state
+            do throws(Failure) {
+                guard let item = try payload(front.seq), item.lane == lane else {
+                    throw .corrupt(.record)
+                }
+                state.lend(now: taking.now, for: taking.lease)
+                let row = ItemRow(
+                    seq: front.seq, attempts: front.state.attempts, lease: state.free, item: item)
+                guard taking.add(row) else { return }
+                meet(ready)
+                try change(lane, front.seq, to: state)
+            } catch {
+                meet(ready)
+                switch error {
+                case .corrupt:
+                    // It cannot be handed out and must not hold up its lane. What is left of it stays
+                    // for verify to name.
+                    removeState(lane, front.seq)
+                case .version:
+                    // A newer Pawl's, which can hand it out.
+                    state.fail(now: taking.now, wait: 0, random: randomNumber())
+                    try change(lane, front.seq, to: state)
+                    return
+                default: throw error
+                }
+            }
+        }
+        if last == nil { meet(ready) }
+    }
+
+    /// An item that is or was in the outbox; nil if it is settled.
+    fileprivate func item(_ seq: UInt64) throws(Failure) -> OutboxItem? {
+        guard seq > 0, try seq <= lastTicket() else { throw .notFound }
+        return try payload(seq)
+    }
+
+    private func payload(_ seq: UInt64) throws(Failure) -> OutboxItem? {
+        guard let buffer = try get(.payload(seq)) else { return nil }
+        return try OutboxItem(decoding: buffer)
+    }
+
+    fileprivate func state(of lane: OutboxLane, _ seq: UInt64) throws(Failure) -> ItemState {
+        let row = RowKey.item(lane, seq)
+        var state = ItemState()
+        try getRaw(row) { (value) throws(Failure) in state = try itemState(value, at: row) }
+        return state
+    }
+
+    fileprivate func change(
+        _ lane: OutboxLane, _ seq: UInt64, to state: ItemState
+    ) throws(Failure) {
+        try put(.item(lane, seq), state.encoded())
+        outbox.lanes[lane, default: .init()].change.change(seq, to: state)
+    }
+
+    /// Removes an item. A damaged one no longer says which lane it is in; the lane drops it when it comes
+    /// to its front.
+    fileprivate func settle(_ seq: UInt64) throws(Failure) {
+        do throws(Failure) {
+            guard let item = try payload(seq) else { return }
+            removeState(item.lane, seq)
+        } catch {
+            guard error == .corrupt(.record) else { throw error }
+        }
+        delete(.payload(seq))
+    }
+
+    private func removeState(_ lane: OutboxLane, _ seq: UInt64) {
+        delete(.item(lane, seq))
+        outbox.lanes[lane, default: .init()].change.remove(seq)
+    }
+
+    /// Has the row of the index that led to a lane written anew.
+    private func meet(_ ready: ReadyLane) {
+        outbox.lanes[ready.lane, default: .init()].met = ready.row
+    }
+}

@@ -1,0 +1,121 @@
+internal import PawlCore
+package import PawlCrypto
+internal import PawlStore
+
+/// The runner of what is due: each job in a transaction of its own, so that one that fails costs itself alone.
+extension Store {
+    /// When the next job is due or the next item can be taken; nil: nothing is planned. What is reached
+    /// is given as a time in the past that a host can calculate with.
+    package func nextDeadline() throws(Failure) -> Int64? {
+        defer { lookAgain() }
+        guard let due = try deadline() else { return nil }
+        let now = now()
+        return plan(due, now: now) == .runNow ? min(max(due, 0), now) : due
+    }
+
+    private func deadline() throws(Failure) -> Int64? {
+        try transact(.read) { (transaction) throws(Failure) in try transaction.nextDeadline() }
+    }
+
+    /// Runs at most `limit` jobs that are due, in the order of their times, and answers how many.
+    package func runDue(limit: Int) throws(Failure) -> Int {
+        guard !isBatch else { throw .state(.batch) }
+        defer { lookAgain() }
+        var ran = 0
+        while ran < limit {
+            let first = try transact(.read) { (transaction) throws(Failure) in
+                try transaction.firstJob()
+            }
+            guard let first, plan(first.due, now: now()) == .runNow else { break }
+            if try run(first) { ran += 1 }
+        }
+        return ran
+    }
+
+    /// False if there was nothing to run: somebody else was faster.
+    private func run(_ due: DueJob) throws(Failure) -> Bool {
+        do throws(Failure) {
+            switch due.job.kind {
+            case .checkpoint: return try runCheckpoint(due)
+            case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd:
+                return try runInTransaction(due)
+            }
+        } catch {
+            guard error.countsAgainstJob else { throw error }
+            return try transact(.write) { (transaction) throws(Failure) in
+                guard let job = try transaction.claim(due) else { return false }
+                try transaction.postpone(job, cause: error.primary)
+                return true
+            }
+        }
+    }
+
+    private func runInTransaction(_ due: DueJob) throws(Failure) -> Bool {
+        let orphans = try transact(.write) { (transaction) throws(Failure) -> [VaultID]? in
+            guard let claimed = try transaction.claim(due) else { return nil }
+            let job = claimed.job
+            try transaction.cancel(job)
+            var orphans: [VaultID] = []
+            switch job.kind {
+            case .credentialPurge: orphans = try purgeCredential(claimed, transaction)
+            case .setUpDeadline, .skippedKeys, .sessionEnd: try runSessionJob(job, transaction)
+            case .checkpoint: throw .internal
+            }
+            try transaction.keepFromSpinning(job)
+            return orphans
+        }
+        sweep(orphans ?? [])
+        return orphans != nil
+    }
+
+    /// The log is emptied outside of any transaction. What is erased meanwhile moves the job, and then it
+    /// stays.
+    private func runCheckpoint(_ due: DueJob) throws(Failure) -> Bool {
+        let isClean = try checkpoint()
+        return try transact(.write) { (transaction) throws(Failure) in
+            guard let claimed = try transaction.claim(due) else { return false }
+            if isClean {
+                try transaction.cancel(claimed.job)
+            } else {
+                try transaction.postpone(claimed, cause: Failure.busy(.writer).primary)
+            }
+            return true
+        }
+    }
+}
+
+extension Failure {
+    /// Whether a job failed by itself. Otherwise the store failed, and so would all others.
+    fileprivate var countsAgainstJob: Bool {
+        switch self {
+        case .store, .busy, .closed, .limit(.memory): false
+        case .misuse, .buffer, .notFound, .exists, .state, .time, .auth, .replay, .limit,
+            .version, .corrupt, .desynchronized, .internal:
+            true
+        }
+    }
+}
+
+extension Transaction {
+    /// The job as it is now, if it is still due at the time it was seen at. A row that its job does not
+    /// know of is removed.
+    fileprivate func claim(_ seen: DueJob) throws(Failure) -> DueJob? {
+        let row = RowKey.job(seen.job, due: seen.due)
+        let planned = try due(of: seen.job)
+        guard planned == seen.due else {
+            delete(row)
+            if planned == nil { delete(.jobTime(seen.job)) }
+            return nil
+        }
+        do throws(Failure) {
+            let record = try get(row).map { (buffer) throws(Failure) in
+                try JobRecord(decoding: buffer)
+            }
+            guard let record else { return nil }
+            return DueJob(job: seen.job, due: seen.due, record: record)
+        } catch {
+            guard error == .corrupt(.record) else { throw error }
+            return DueJob(job: seen.job, due: seen.due, record: nil)
+        }
+    }
+}

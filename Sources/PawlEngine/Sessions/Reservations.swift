@@ -1,0 +1,235 @@
+internal import CPlatform
+internal import PawlCore
+package import PawlCrypto
+
+/// Indices that this handle and its batches may use: taken out of the stored chains before, so that using one
+/// touches no storage. The keys inside live here and nowhere else.
+package final class Reservations {
+    /// What a message is sent with.
+    struct Ticket {
+        let key: SecretBuffer
+        let index: UInt32
+        let terms: Terms
+    }
+
+    /// What all messages of a reservation have in common.
+    final class Terms {
+        let half: SessionHalf
+        let epoch: UInt32
+        let previousLength: UInt32
+        let lane: UInt64
+        let filterKey: SecretBuffer
+        let welcome: SecretBuffer?
+
+        init(_ session: Session, lane: UInt64) throws(Failure) {
+            half = session.half
+            epoch = session.epoch
+            previousLength = session.previousLength
+            self.lane = lane
+            filterKey = try SecretBuffer(copying: session.outgoingFilter)
+            welcome = session.welcome
+        }
+
+        init(withoutWelcome other: Terms) {
+            half = other.half
+            epoch = other.epoch
+            previousLength = other.previousLength
+            lane = other.lane
+            filterKey = other.filterKey
+            welcome = nil
+        }
+
+        func envelope(_ index: UInt32) -> Frame.Envelope {
+            Frame.Envelope(
+                session: half, epoch: epoch, index: index, previousLength: previousLength,
+                lane: lane, filterKey: filterKey.bytes, welcome: welcome?.bytes)
+        }
+    }
+
+    /// A reservation: chain keys from `chain.index` up to `end`.
+    final class Entry {
+        let session: Identifier
+        let chain: Chain
+        let end: UInt32
+        private(set) var terms: Terms
+        let size: UInt32
+        let slot: Int
+        let begun: Int64
+        var checked: Int64
+        var wasUsed = true
+
+        init(
+            _ session: Identifier, chain: Chain, end: UInt32, terms: Terms, size: UInt32, slot: Int
+        ) {
+            self.session = session
+            self.chain = chain
+            self.end = end
+            self.terms = terms
+            self.size = size
+            self.slot = slot
+            begun = platform_monotonic_ns()
+            checked = begun
+        }
+
+        var isUsedUp: Bool { chain.index >= end }
+
+        func confirm(withoutWelcome: Bool) {
+            checked = platform_monotonic_ns()
+            if withoutWelcome, terms.welcome != nil { terms = Terms(withoutWelcome: terms) }
+        }
+    }
+
+    /// What a reservation did not use, in memory of its own: the slot it came from may be taken by now.
+    struct Rest {
+        let session: Identifier
+        let chain: Chain
+        let end: UInt32
+
+        /// nil: all was used.
+        fileprivate init?(_ entry: Entry) {
+            guard !entry.isUsedUp, let chain = try? entry.chain.copy() else { return nil }
+            session = entry.session
+            self.chain = chain
+            end = entry.end
+        }
+    }
+
+    /// Where a new reservation may be made, and whose place it takes.
+    struct Place {
+        let slot: Int
+        let size: UInt32
+        let memory: UnsafeMutableRawBufferPointer
+        let owner: AnyObject
+        /// To be given back.
+        let evicted: Rest?
+    }
+
+    /// Sessions with keys in memory at once: 1,024 take 96 KiB.
+    private static let capacity = 1_024
+    private static let sizes: ClosedRange<UInt32> = 16...512
+    /// How long a reservation is used without looking whether its session is still what it was.
+    private static let trust: Int64 = 1_000_000_000
+
+    private let lock = Lock()
+    /// Held while one is made, so that two threads do not make two of one session.
+    let making = Lock()
+    private var arena: KeyArena?
+    private var entries: [Identifier: Entry] = [:]
+    private var slots: [Identifier?] = []
+    private var hand = 0
+    private let laneKey: SecretBuffer
+
+    package init() throws(Failure) {
+        laneKey = try SecretBuffer(count: Filter.keySize)
+        fillRandom(laneKey.mutableBytes)
+    }
+
+    /// Random for each opening of a store and session; drawn from a key, so that nothing has to be remembered.
+    func lane(_ session: Identifier) throws(Failure) -> UInt64 {
+        var lane: UInt64 = 0
+        try session.withBytes { (id) throws(Failure) in
+            lane = try Filter.hash(id, key: laneKey.bytes)
+        }
+        return lane
+    }
+
+    enum Answer {
+        case ticket(Ticket)
+        /// Look whether the session is still what it was, then `confirm`.
+        case stale
+        case none
+    }
+
+    /// The next index of a session and its key, which is wiped here.
+    func next(_ session: Identifier) throws(Failure) -> Answer {
+        try lock.withLock { () throws(Failure) in
+            guard let entry = entries[session], !entry.isUsedUp else { return .none }
+            guard platform_monotonic_ns() &- entry.checked < Self.trust else { return .stale }
+            let key = try SecretBuffer(copying: entry.chain.messageKey())
+            let index = entry.chain.index
+            try entry.chain.advance()
+            entry.wasUsed = true
+            return .ticket(Ticket(key: key, index: index, terms: entry.terms))
+        }
+    }
+
+    func has(_ session: Identifier) -> Bool {
+        (try? lock.withLock { entries[session].map { !$0.isUsedUp } }) == true
+    }
+
+    func confirm(_ session: Identifier, withoutWelcome: Bool) {
+        try? lock.withLock { entries[session]?.confirm(withoutWelcome: withoutWelcome) }
+    }
+
+    /// Takes a session's reservation out, to be given back or dropped.
+    func take(_ session: Identifier) -> Rest? {
+        let rest: Rest?? = try? lock.withLock {
+            guard let entry = entries.removeValue(forKey: session) else { return nil }
+            slots[entry.slot] = nil
+            return Rest(entry)
+        }
+        return rest ?? nil
+    }
+
+    package func forget(_ session: Identifier) { _ = take(session) }
+
+    /// Takes all out, and wipes the keys.
+    func takeAll() -> [Rest] {
+        let rests: [Rest]? = try? lock.withLock {
+            let rests = entries.values.compactMap { Rest($0) }
+            entries = [:]
+            slots = []
+            hand = 0
+            arena = nil
+            return rests
+        }
+        return rests ?? []
+    }
+
+    /// Finds room for a reservation. The caller holds `making`.
+    func place(for session: Identifier) throws(Failure) -> Place {
+        try lock.withLock { () throws(Failure) in
+            let arena = if let arena { arena } else { try KeyArena(keys: 3 * Self.capacity) }
+            self.arena = arena
+            var size = Self.sizes.lowerBound
+            var evicted: Rest?
+            let slot: Int
+            if let last = entries.removeValue(forKey: session) {
+                // Used up, or it would be used.
+                if platform_monotonic_ns() &- last.begun < Self.trust {
+                    size = min(last.size * 2, Self.sizes.upperBound)
+                }
+                slot = last.slot
+            } else if slots.count < Self.capacity {
+                slots.append(nil)
+                slot = slots.count - 1
+            } else {
+                slot = sweep()
+                if let session = slots[slot], let entry = entries.removeValue(forKey: session) {
+                    evicted = Rest(entry)
+                }
+            }
+            slots[slot] = nil
+            return Place(
+                slot: slot, size: size, memory: try arena.keys(3 * slot, count: 3), owner: arena,
+                evicted: evicted)
+        }
+    }
+
+    /// A slot that was not used since the hand passed it last.
+    private func sweep() -> Int {
+        while true {
+            hand = (hand + 1) % Self.capacity
+            guard let session = slots[hand], let entry = entries[session] else { return hand }
+            guard entry.wasUsed else { return hand }
+            entry.wasUsed = false
+        }
+    }
+
+    func insert(_ entry: Entry) {
+        try? lock.withLock {
+            entries[entry.session] = entry
+            slots[entry.slot] = entry.session
+        }
+    }
+}

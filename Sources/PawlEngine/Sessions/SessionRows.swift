@@ -1,0 +1,190 @@
+internal import PawlCore
+internal import PawlCrypto
+internal import PawlStore
+
+/// Where sessions, peers and key packages lie in the store.
+extension RowKey {
+    static func accountState(_ account: Identifier) -> RowKey { of(.accountState, account) }
+
+    static func package(_ account: Identifier, _ package: Identifier) -> RowKey {
+        package.withBytes { of(.package, account).appending($0) }
+    }
+
+    static func oneTime(
+        _ account: Identifier, _ package: Identifier, _ number: UInt32
+    ) -> RowKey {
+        package.withBytes { of(.oneTime, account).appending($0) }.appending(UInt64(number))
+    }
+
+    static func welcome(
+        _ account: Identifier, _ welcome: Welcome
+    ) throws(Failure) -> RowKey {
+        let hash = try SecretBuffer(count: 16)
+        try KeyedHash.hash(into: hash.mutableBytes, key: .empty, welcome.ephemeral)
+        return welcome.package.withBytes { of(.welcome, account).appending($0) }
+            .appending(hash.bytes)
+    }
+
+    static func session(_ id: Identifier) -> RowKey { of(.session, id) }
+
+    static func skipped(_ id: Identifier, _ epoch: UInt32, _ index: UInt32) -> RowKey {
+        of(.skipped, id).appending(UInt64(epoch) << 32 | UInt64(index))
+    }
+
+    static func kept(_ id: Identifier, _ epoch: UInt32, _ index: UInt32) -> RowKey {
+        of(.kept, id).appending(UInt64(epoch) << 32 | UInt64(index))
+    }
+
+    /// A kind and an id.
+    static func of(_ kind: RowKind, _ id: Identifier) -> RowKey {
+        id.withBytes { RowKey(kind).appending($0) }
+    }
+
+    /// 16 bytes of the key, `offset` bytes behind the kind.
+    func identifier(at offset: Int) -> Identifier? {
+        var id: Identifier?
+        withBytes { key in
+            guard key.count >= 1 + offset + Identifier.size else { return }
+            id = try? Identifier(
+                Bytes(rebasing: key[(1 + offset)..<(1 + offset + Identifier.size)]))
+        }
+        return id
+    }
+
+    /// The number that the key ends with.
+    var number: UInt64 {
+        var number: UInt64 = 0
+        withBytes { key in
+            guard key.count >= 8 else { return }
+            number = UInt64(
+                bigEndian: key.loadUnaligned(fromByteOffset: key.count - 8, as: UInt64.self))
+        }
+        return number
+    }
+}
+
+extension Transaction {
+    func accountRecord(_ account: Identifier) throws(Failure) -> AccountRecord {
+        guard let buffer = try get(.of(.account, account)) else { throw .notFound }
+        return try AccountRecord(decoding: buffer)
+    }
+
+    func accountState(_ account: Identifier) throws(Failure) -> AccountState {
+        guard let buffer = try get(.accountState(account)) else { return AccountState() }
+        return try AccountState(decoding: buffer)
+    }
+
+    func peerRow(_ account: Identifier, _ name: Bytes) throws(Failure) -> RowKey {
+        try sealer.child(of: .of(.peer, account), named: name)
+    }
+
+    func peer(_ row: RowKey) throws(Failure) -> PeerRecord? {
+        guard let buffer = try get(row) else { return nil }
+        return try PeerRecord(decoding: buffer)
+    }
+
+    /// A session and its peer's record, which always has an entry of it.
+    func session(_ id: Identifier) throws(Failure) -> Conversation {
+        guard let buffer = try get(.session(id)) else { throw .notFound }
+        return try conversation(Session(decoding: buffer, id: id))
+    }
+
+    /// The side of a session that belongs to `account`.
+    func session(_ half: SessionHalf, of account: Identifier) throws(Failure) -> Conversation? {
+        var found: Session?
+        let prefix = half.withBytes { RowKey(.session).appending($0) }
+        try scanRaw(prefix) { (row, value) throws(Failure) in
+            guard let id = row.identifier(at: 0) else { throw .corrupt(.record) }
+            let session = try Session(decoding: sealer.open(value, for: row), id: id)
+            if session.account == account { found = session }
+            return found == nil
+        }
+        guard let found else { return nil }
+        return try conversation(found)
+    }
+
+    private func conversation(_ session: Session) throws(Failure) -> Conversation {
+        let row = try peerRow(session.account, session.peer.name)
+        guard let peer = try peer(row) else { throw .corrupt(.record) }
+        return Conversation(session, peer: peer, row: row)
+    }
+}
+
+/// A session with its peer's record while a call works on them.
+final class Conversation {
+    let session: Session
+    var peer: PeerRecord
+    let peerRow: RowKey
+
+    init(_ session: Session, peer: PeerRecord, row: RowKey) {
+        self.session = session
+        self.peer = peer
+        peerRow = row
+    }
+}
+
+extension Transaction {
+    func put(_ session: Session) throws(Failure) {
+        try put(.session(session.id), session.encoded())
+    }
+
+    /// Writes a peer's record, and gives each session that became receive-only its last deadline.
+    func put(
+        _ peer: PeerRecord, at row: RowKey, before: PeerRecord?, now: Int64
+    ) throws(Failure) {
+        for entry in peer.entries where !entry.isSendable {
+            guard before?.entry(entry.id)?.isSendable != false else { continue }
+            try cancel(Job(.setUpDeadline, entry.id))
+            try schedule(
+                Job(.sessionEnd, entry.id), at: Backoff.after(now, Session.endDelay))
+        }
+        try put(row, peer.encoded())
+    }
+
+    /// Erases what a session's rows hold, and its deadlines. Kept messages are the host's to forget.
+    func erase(_ session: Identifier) throws(Failure) {
+        delete(.session(session))
+        try deleteAll(.of(.skipped, session))
+        for kind in [JobKind.setUpDeadline, .skippedKeys, .sessionEnd] {
+            try cancel(Job(kind, session))
+        }
+        try scheduleCheckpoint()
+    }
+
+    /// Deletes all rows whose keys begin with `prefix`.
+    func deleteAll(_ prefix: RowKey) throws(Failure) {
+        try scanRaw(prefix) { (row, _) in
+            delete(row)
+            return true
+        }
+    }
+}
+
+/// What an event in the outbox says; the numbers are those of the header.
+enum SessionEvent: UInt32 {
+    case identityChanged = 1
+    case lost = 2
+    case desynchronized = 3
+    case setUpExpired = 4
+    case sessionEnded = 5
+}
+
+/// What a request in the outbox asks for; the numbers are those of the header.
+enum SessionRequest: UInt32 {
+    case package = 1
+}
+
+extension Store {
+    /// The store's time in milliseconds, as the wire has it.
+    static func milliseconds(_ now: Int64) -> Int64 {
+        let (quotient, remainder) = now.quotientAndRemainder(dividingBy: 1_000_000)
+        return remainder < 0 ? quotient - 1 : quotient
+    }
+
+    /// Milliseconds of the wire as the store's nanoseconds, saturating.
+    package static func nanoseconds(_ milliseconds: Int64) -> Int64 {
+        let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        guard overflow else { return product }
+        return milliseconds < 0 ? Int64.min : Int64.max
+    }
+}

@@ -1,0 +1,164 @@
+package import PawlCore
+package import PawlCrypto
+internal import PawlStore
+
+/// Sessions: started, reset, closed, looked at.
+extension Store {
+    package func startSession(
+        _ account: Identifier, peer name: Bytes, _ package: Bytes
+    ) throws(Failure) -> Identifier {
+        let start = try prepare(account, package) { (package) throws(Failure) in
+            guard package.identity.name.sameBytes(as: name) else { throw .auth }
+        }
+        return try transact(.write) { (transaction) throws(Failure) in
+            try begin(start, in: transaction)
+            return start.id
+        }
+    }
+
+    /// In place of a session that has parted from its peer's.
+    package func resetSession(
+        _ id: Identifier, _ package: Bytes
+    ) throws(Failure) -> Identifier {
+        let old = try transact(.read) { (transaction) throws(Failure) in
+            try transaction.session(id)
+        }
+        try checkRate(old.peer)
+        let start = try prepare(old.session.account, package) { (package) throws(Failure) in
+            guard package.identity.isSame(as: old.session.peer) else { throw .auth }
+        }
+        try transact(.write) { (transaction) throws(Failure) in
+            try checkRate(transaction.session(id).peer)
+            try begin(start, replacing: id, in: transaction)
+        }
+        shared.reservations.forget(id)
+        return start.id
+    }
+
+    /// Once a minute at most: a reset costs the peer a key package.
+    private func checkRate(_ peer: PeerRecord) throws(Failure) {
+        let since = now().subtractingSaturated(peer.lastReset)
+        guard peer.lastReset == .min || since < 0 || since >= Backoff.minute else {
+            throw .busy(.rate)
+        }
+    }
+
+    // MARK: Starting
+
+    /// Checks a package and computes the session: under no lock, unless inside of a transaction.
+    func prepare(
+        _ account: Identifier, _ bytes: Bytes, in transaction: Transaction? = nil,
+        _ check: (KeyPackage) throws(Failure) -> Void
+    ) throws(Failure) -> Session {
+        let package = try KeyPackage(bytes)
+        try check(package)
+        let now = Self.milliseconds(now())
+        try package.checkLifetime(now: now)
+        let (record, state) =
+            if let transaction { try transaction.ownRecords(account) } else {
+                try ownRecords(account)
+            }
+        let suites = try SuiteList(from: state.minSuite)
+        guard let suite = suites.strongest(in: package.suites) else { throw .state(.suite) }
+        return try SetUp.start(
+            SetUp.Own(account: account, record: record), package, suite: suite, suites: suites,
+            drawn: SetUp.Drawn.draw(for: package, suite), created: now)
+    }
+
+    /// Stores a session and gives its set-up a deadline.
+    func begin(
+        _ session: Session, replacing old: Identifier? = nil, in transaction: Transaction
+    ) throws(Failure) {
+        let now = now()
+        _ = try transaction.accountRecord(session.account)
+        guard try transaction.session(session.half, of: session.account) == nil else {
+            throw .exists
+        }
+        let row = try transaction.peerRow(session.account, session.peer.name)
+        let before = try transaction.peer(row)
+        var peer = if let before { before } else { try PeerRecord(session.peer, now: now) }
+        let sighting = try peer.see(session.peer.keys, session.suite, now: now)
+        try peer.start(
+            session.id, created: session.created, isWaiting: peer.isWaiting(session.peer.keys))
+        if let old {
+            peer.replace(old, by: session.id)
+            peer.lastReset = now
+        }
+        if sighting == .changed, before != nil {
+            _ = try transaction.enqueue(
+                .event(
+                    SessionEvent.identityChanged.rawValue, account: session.account,
+                    session: session.id, peer: session.peer))
+        }
+        try transaction.put(session)
+        try transaction.put(peer, at: row, before: before, now: now)
+        try transaction.schedule(
+            Job(.setUpDeadline, session.id), at: Backoff.after(now, Session.answerDeadline))
+    }
+
+    // MARK: Ending
+
+    package func closeSession(_ id: Identifier) throws(Failure) {
+        try transact(.write) { (transaction) throws(Failure) in
+            try end(transaction.session(id), in: transaction)
+            try transaction.deleteAll(.of(.kept, id))
+        }
+        shared.reservations.forget(id)
+    }
+
+    func end(_ conversation: Conversation, in transaction: Transaction) throws(Failure) {
+        let session = conversation.session
+        if let entry = conversation.peer.entry(session.id), !entry.isOutbound, !entry.isConfirmed {
+            try countConfirmed(session.account, in: transaction)
+        }
+        conversation.peer.end(session.id)
+        try transaction.put(conversation.peerRow, conversation.peer.encoded())
+        try transaction.erase(session.id)
+    }
+
+    private func countConfirmed(
+        _ account: Identifier, in transaction: Transaction
+    ) throws(Failure) {
+        var state = try transaction.accountState(account)
+        state.removeUnconfirmed()
+        try transaction.put(.accountState(account), state.encoded())
+    }
+
+    // MARK: Looking
+
+    package func session(_ id: Identifier) throws(Failure) -> SessionRow {
+        try transact(.read) { (transaction) throws(Failure) in
+            try SessionRow(transaction.session(id), transaction)
+        }
+    }
+
+    /// All with one peer, oldest first.
+    package func sessions(
+        _ account: Identifier, peer name: Bytes
+    ) throws(Failure) -> [SessionRow] {
+        try transact(.read) { (transaction) throws(Failure) in
+            _ = try transaction.accountRecord(account)
+            let row = try transaction.peerRow(account, name)
+            var rows: [SessionRow] = []
+            for entry in try transaction.peer(row)?.entries ?? [] {
+                rows.append(try SessionRow(transaction.session(entry.id), transaction))
+            }
+            return rows
+        }
+    }
+}
+
+package struct SessionRow {
+    package let session: Session
+    package let entry: PeerRecord.Entry
+    /// When it is erased; `CredentialRules.never`: it is not.
+    package let ends: Int64
+
+    init(_ conversation: Conversation, _ transaction: Transaction) throws(Failure) {
+        session = conversation.session
+        guard let entry = conversation.peer.entry(session.id) else { throw .corrupt(.record) }
+        self.entry = entry
+        ends =
+            try transaction.due(of: Job(.sessionEnd, session.id)) ?? CredentialRules.never
+    }
+}
