@@ -68,15 +68,6 @@ package struct ByteWriter {
         }
     }
 
-    /// Leaves `count` bytes as they are.
-    package mutating func skip(_ count: Int) {
-        guard count >= 0, count <= bytes.count - position else {
-            overflowed = true
-            return
-        }
-        position += count
-    }
-
     package mutating func integer<T: FixedWidthInteger>(_ value: T) {
         var little = value.littleEndian
         withUnsafeBytes(of: &little) { append($0) }
@@ -164,8 +155,7 @@ package struct Identifier: Hashable, Comparable {
     }
 
     package static func random() -> Identifier {
-        var words: (UInt64, UInt64) = (0, 0)
-        withUnsafeMutableBytes(of: &words) { fillRandom($0) }
+        let words = randomWords()
         return Identifier(low: words.0, high: words.1)
     }
 

@@ -23,6 +23,11 @@ package struct IdentityKeys {
     package static let size = 4 * IdentityPublic.keySize
     package let bytes: SecretBuffer
 
+    package init(_ bytes: SecretBuffer) throws(Failure) {
+        guard bytes.count == Self.size else { throw .internal }
+        self.bytes = bytes
+    }
+
     package static func draw() throws(Failure) -> IdentityKeys {
         let bytes = try SecretBuffer(count: size)
         let expanded = try SecretBuffer(count: Int(crypto_sign_SECRETKEYBYTES))
@@ -32,6 +37,6 @@ package struct IdentityKeys {
             crypto_sign_seed_keypair(start + 64, expanded.mutableBytes.octets, start) == 0,
             crypto_scalarmult_base(start + 96, start + 32) == 0
         else { throw .internal }
-        return IdentityKeys(bytes: bytes)
+        return try IdentityKeys(bytes)
     }
 }

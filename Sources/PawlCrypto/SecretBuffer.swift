@@ -71,6 +71,16 @@ package final class KeyArena {
     }
 }
 
+/// 16 random bytes.
+package typealias RandomWords = (UInt64, UInt64)
+
+/// Asked of the system each time: a buffer of randomness would repeat in a cloned machine.
+package func randomWords() -> RandomWords {
+    var words: RandomWords = (0, 0)
+    withUnsafeMutableBytes(of: &words) { fillRandom($0) }
+    return words
+}
+
 package func fillRandom(_ bytes: UnsafeMutableRawBufferPointer) {
     if bytes.count > 0 { randombytes_buf(bytes.octets, bytes.count) }
 }

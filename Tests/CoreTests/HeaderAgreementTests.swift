@@ -129,5 +129,6 @@ import Testing
         expect(pawl_reconcile_options.self, 16)
         expect(pawl_identity.self, 88)
         expect(pawl_account.self, 112)
+        expect(pawl_item.self, 176)
     }
 }

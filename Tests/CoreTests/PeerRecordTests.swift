@@ -84,6 +84,18 @@ import Testing
         #expect(try peer.sending == id(mine) && peer.entry(id(mine))?.isConfirmed == true)
     }
 
+    /// This side starts after it has accepted: the peer does not see the start before its own message has arrived.
+    @Test(arguments: [(UInt8(1), UInt8(2)), (2, 1)])
+    func aStartAfterAnAcceptedOneIsDecidedByTheNextWelcome(mine: UInt8, theirs: UInt8) throws {
+        var peer = try peer()
+        try peer.accept(id(theirs), created: 10, isWaiting: false)
+        try peer.start(id(mine), created: 20, isWaiting: false)
+        #expect(try peer.sending == id(mine))
+        peer.heard(try id(theirs), withWelcome: true)
+        #expect(try peer.sending == id(min(mine, theirs)))
+        #expect(try peer.entry(id(theirs))?.isConfirmed == false)
+    }
+
     @Test func aNewerWelcomeTakesTheOthersPlace() throws {
         var peer = try peer()
         try peer.accept(id(5), created: 10, isWaiting: false)

@@ -179,14 +179,14 @@ final class Pair {
         let ada = try record("ada")
         let bob = try record("bob")
         let package = try withExtendedLifetime(bob) {
-            let keys = try PackageRecord.Drawn.draw(SuiteList(from: .x25519))
+            let keys = PackageRecord.Drawn(agreement: try Agreement.draw(), encapsulation: nil)
             let published = try KeyPackage.write(
                 id: .random(), identity: bob.triple, suites: SuiteList(from: .x25519),
                 notBefore: 0, notAfter: 1_000, keys: keys.publicKeys, seed: bob.signingSeed)
             return try PackageRecord(decoding: keys.encoded(published: published, created: 0))
         }
         let parsed = try KeyPackage(package.published)
-        let drawn = try SetUp.Drawn.draw(for: parsed, .x25519)
+        let drawn = SetUp.Drawn(ephemeral: try Agreement.draw(), encapsulated: nil)
         initiator = try SetUp.start(
             SetUp.Own(account: .random(), record: ada), parsed, suite: .x25519,
             suites: SuiteList(from: .x25519), drawn: drawn, created: 500)
@@ -217,7 +217,8 @@ final class Pair {
         try withText("hello") { text in
             try key.withUnsafeBytes { key in
                 try out.withUnsafeMutableBytes { out in
-                    try Frame.write(envelope, message: text, key: key, into: out)
+                    try Frame.write(
+                        envelope, message: text, key: key, random: randomWords(), into: out)
                 }
             }
         }

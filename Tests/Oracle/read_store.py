@@ -7,11 +7,13 @@ import os
 import sqlite3
 import struct
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from types import SimpleNamespace
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from nacl import bindings
 
 NEVER = 2**63 - 1
+AT_ONCE = -2**63
 CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 
@@ -46,6 +48,9 @@ class Reader:
 
     def field(self, form: str = "H") -> bytes:
         return self.take(self.number(form))
+
+    def rest(self) -> bytes:
+        return self.take(len(self.data) - self.at)
 
 
 @dataclass
@@ -124,9 +129,14 @@ class Keys:
     def path(self, *names: str) -> bytes:
         path = b""
         for count, name in enumerate(names):
-            path += hashlib.blake2b(
-                bytes([count]) + path + name.encode(), key=self.names, digest_size=16).digest()
+            path += self.hash(bytes([count]) + path + name.encode())
         return path
+
+    def peer(self, account: bytes, name: bytes) -> bytes:
+        return self.hash(b"\x01" + account + name)
+
+    def hash(self, data: bytes) -> bytes:
+        return hashlib.blake2b(data, key=self.names, digest_size=16).digest()
 
     def open(self, row: bytes, value: bytes) -> bytes:
         assert value[0] == 1
@@ -191,6 +201,120 @@ def account(id: bytes, data: bytes) -> Account:
     return found
 
 
+# ---------------------------------------------------------------- sessions, outbox, schedule
+
+
+class Layout:
+    """The parts of a record in their order, "name form" each. A form is a number's letter or a count of
+    bytes as struct has them; H* and B*: a field with such a length; *: the rest; or, in brackets, a
+    layout that is repeated, behind a count (B)."""
+
+    def __init__(self, *parts: Union[str, Tuple[str, "Layout"]]) -> None:
+        self.parts: List[Tuple[str, Any]] = [
+            (part.split()[0], part.split()[1]) if isinstance(part, str) else part for part in parts]
+
+    def take(self, r: Reader) -> SimpleNamespace:
+        found = SimpleNamespace()
+        for name, form in self.parts:
+            if isinstance(form, Layout):
+                value: Any = [form.take(r) for _ in range(r.number("B"))]
+            elif form == "*":
+                value = r.rest()
+            elif form.endswith("*"):
+                value = r.field(form[:-1])
+            else:
+                value = r.take(int(form[:-1])) if form.endswith("s") else r.number(form)
+            setattr(found, name, value)
+        return found
+
+    def give(self, values: SimpleNamespace) -> bytes:
+        data = b""
+        for name, form in self.parts:
+            value = getattr(values, name)
+            if isinstance(form, Layout):
+                data += bytes([len(value)]) + b"".join(form.give(one) for one in value)
+            elif form.endswith("*"):
+                data += (struct.pack("<" + form[:-1], len(value)) if form != "*" else b"") + value
+            else:
+                data += struct.pack("<" + form, value)
+        return data
+
+
+class Kind(NamedTuple):
+    """What a key holds behind its first byte, big endian (T: a time), and what is sealed."""
+
+    key: str
+    value: Layout
+    has_format: bool = True
+
+    def parts(self) -> List[List[str]]:
+        return [part.split() for part in self.key.split(", ") if part]
+
+    def form(self) -> str:
+        return ">" + "".join(form.replace("T", "Q") for _, form in self.parts())
+
+
+KEYS = ("signing 32s", "agreement 32s")
+PACKAGE = Layout("created q", "secret 32s", "kem H*", "published H*")
+KINDS = {
+    0x11: Kind("", Layout("number Q"), False),
+    0x31: Kind("account 16s", Layout("suite B", "unconfirmed I")),
+    0x32: Kind("account 16s, package 16s", PACKAGE),
+    0x33: Kind("account 16s, package 16s, number Q", PACKAGE),
+    0x34: Kind("account 16s, package 16s, ephemeral 16s", Layout("session 16s"), False),
+    0x35: Kind("account 16s, hash 16s", Layout(
+        "trust B", "suite B", *KEYS, "changed q", "reset q", ("waiting", Layout(*KEYS)), "sending B",
+        "name B*", ("sessions", Layout("id 16s", "created q", "flags B")))),
+    0x38: Kind("id 16s", Layout(
+        "side B", "suite B", "account 16s", "created q", "not_after q", *KEYS, "name B*", "root 32s",
+        "filters 32s", "epoch I", "prev_len I", "sending 32s", "sent I", "receiving 32s", "received I",
+        "skipped I", "told B", "forgotten I", ("lanes", Layout("lane 8s", "first I", "last I")),
+        "welcome H*")),
+    0x39: Kind("session 16s, epoch I, index I", Layout("until q", "message_key 32s")),
+    0x3A: Kind("session 16s, epoch I, index I", Layout("hash 32s", "plaintext *")),
+    0x41: Kind("lane 17s, number Q", Layout("attempts I", "failures I", "free q")),
+    0x42: Kind("number Q", Layout(
+        "lane 17s", "what I", "count Q", "created q", "account 16s", "session 16s", *KEYS, "name H*",
+        "body *")),
+    0x43: Kind("free T, number Q, lane 17s", Layout(), False),
+    0x50: Kind("due T, kind B, subject 16s", Layout("failures I", "cause B", "detail B*")),
+    0x51: Kind("kind B, subject 16s", Layout("due q"), False),
+}
+Records = Dict[int, List[SimpleNamespace]]
+
+
+def read_records(path: str, kind: int, secret: bytes) -> Tuple[Records, Keys]:
+    """The records of sessions, outbox and schedule of a closed store's file, in the order of their keys."""
+    rows, keys = unlock(path, kind, secret)
+    found: Records = {kind: [] for kind in KINDS}
+    for row in sorted(row for row in rows if row[0] in KINDS):
+        kind_ = KINDS[row[0]]
+        r = Reader(keys.open(row, rows[row]))
+        assert not kind_.has_format or r.number("B") == 1
+        record = kind_.value.take(r)
+        assert r.at == len(r.data)
+        for (name, form), value in zip(kind_.parts(), struct.unpack(kind_.form(), row[1:])):
+            setattr(record, name, value - 2**63 if form == "T" else value)
+        found[row[0]].append(record)
+    return found, keys
+
+
+def seal_record(kind: int, record: SimpleNamespace, keys: Keys) -> Tuple[bytes, bytes]:
+    """A row and its value. What only the store's keys give is filled in: the key of a peer."""
+    if kind == 0x35:
+        record.hash = keys.peer(record.account, record.name)
+    kind_ = KINDS[kind]
+    parts = [getattr(record, name) + 2**63 if form == "T" else getattr(record, name)
+             for name, form in kind_.parts()]
+    row = bytes([kind]) + struct.pack(kind_.form(), *parts)
+    return row, keys.seal(row, (b"\x01" if kind_.has_format else b"") + kind_.value.give(record))
+
+
+def ephemeral_hash(ephemeral: bytes) -> bytes:
+    """What the row of an accepted welcome is found by."""
+    return hashlib.blake2b(ephemeral, digest_size=16).digest()
+
+
 def fingerprint(signing: bytes, agreement: bytes, name: bytes) -> bytes:
     h = b""
     for _ in range(5200):
@@ -252,7 +376,7 @@ def read(path: str, kind: int, secret: bytes) -> Tuple[List[Credential], List[Cr
 
 
 def write(path: str, raw: bytes, credentials: List[Credential],
-          accounts: Sequence[Account] = ()) -> None:
+          accounts: Sequence[Account] = (), records: Optional[Records] = None) -> None:
     """A store file made from the page, which Pawl must open."""
     master, store = os.urandom(32), os.urandom(16)
     keys = Keys(master)
@@ -266,6 +390,8 @@ def write(path: str, raw: bytes, credentials: List[Credential],
         row = b"\x30" + a.id
         rows[row] = keys.seal(row, b"\x01" + struct.pack("<q", a.created) + a.seed + a.secret
                               + a.signing + a.agreement + struct.pack("<H", len(a.name)) + a.name)
+    rows.update(seal_record(kind, record, keys)
+                for kind, several in (records or {}).items() for record in several)
     db = sqlite3.connect(path)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA application_id=0x5041574C")

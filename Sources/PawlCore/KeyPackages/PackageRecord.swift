@@ -16,23 +16,14 @@ package struct PackageRecord {
     package let published: Bytes
     private let owner: SecretBuffer
 
-    /// Freshly drawn keys of what is to be published.
+    /// Freshly drawn keys of what is to be published: secret ‖ public.
     package struct Drawn {
         package let agreement: SecretBuffer
         package let encapsulation: SecretBuffer?
 
-        package static func draw(_ suites: SuiteList) throws(Failure) -> Drawn {
-            guard suites.contains(.xwing) else {
-                return Drawn(agreement: try Agreement.draw(), encapsulation: nil)
-            }
-            let pair = try SecretBuffer(
-                count: Encapsulation.secretSize + Encapsulation.publicSize)
-            try Encapsulation.draw(
-                secret: UnsafeMutableRawBufferPointer(
-                    rebasing: pair.mutableBytes[..<Encapsulation.secretSize]),
-                public: UnsafeMutableRawBufferPointer(
-                    rebasing: pair.mutableBytes[Encapsulation.secretSize...]))
-            return Drawn(agreement: try Agreement.draw(), encapsulation: pair)
+        package init(agreement: SecretBuffer, encapsulation: SecretBuffer?) {
+            self.agreement = agreement
+            self.encapsulation = encapsulation
         }
 
         package var publicKeys: KeyPackage.PublicKeys {

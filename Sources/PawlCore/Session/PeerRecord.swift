@@ -205,7 +205,7 @@ package struct PeerRecord {
         guard !isWaiting else { return entries.append(entry) }
         if entries.contains(where: { $0.isOwnStart }) {
             entries.append(entry)
-            sending = entries.filter { $0.isOwnStart || $0.id == id }.map { $0.id }.min()
+            sending = lowestStart(or: id)
         } else if entries.contains(where: {
             !$0.isOutbound && !$0.isWaiting && !$0.isFormer && $0.created > created
         }) {
@@ -218,18 +218,30 @@ package struct PeerRecord {
         }
     }
 
-    private func checkRoom(isWaiting: Bool) throws(Failure) {
+    /// `limit` if there is no room for one more session.
+    package func checkRoom(isWaiting: Bool) throws(Failure) {
         let others = entries.filter { !$0.isFormer && $0.isWaiting == isWaiting }
         guard others.count < Self.sessionLimit, entries.count < Self.entryLimit else {
             throw .limit(.sessions)
         }
     }
 
-    /// The peer sent a message in a session. Only one without a welcome shows that it knows this side has it.
+    /// The peer sent a message in a session. Only one without a welcome shows that it knows this side has it; one with
+    /// shows where the peer sends, which counts while both wait for an answer.
     package mutating func heard(_ id: Identifier, withWelcome: Bool) {
-        guard !withWelcome, let place = entries.firstIndex(where: { $0.id == id }) else { return }
-        entries[place].isConfirmed = true
-        if entries[place].isSendable && !entries[place].isWaiting { sending = id }
+        guard let place = entries.firstIndex(where: { $0.id == id }) else { return }
+        let canSend = entries[place].isSendable && !entries[place].isWaiting
+        if !withWelcome {
+            entries[place].isConfirmed = true
+            if canSend { sending = id }
+        } else if canSend, !entries[place].isConfirmed, entries.contains(where: { $0.isOwnStart }) {
+            sending = lowestStart(or: id)
+        }
+    }
+
+    /// What both sides choose of their starts.
+    private func lowestStart(or id: Identifier) -> Identifier? {
+        entries.filter { $0.isOwnStart || $0.id == id }.map { $0.id }.min()
     }
 
     /// A session takes the place of another.

@@ -221,8 +221,8 @@ package final class Session {
     /// A wrong filter costs one hash and says no more than `auth`.
     package func place(of frame: Frame) throws(Failure) -> Place {
         guard try frame.isFiltered(by: incomingFilter) else { throw .auth }
-        guard frame.epoch == epoch else { throw .desynchronized }
         guard frame.index < Self.indexLimit else { throw .limit(.index) }
+        guard frame.epoch == epoch else { throw .desynchronized }
         guard frame.index >= receiving.index else { return .behind }
         let gap = frame.index - receiving.index
         guard gap <= Self.gapLimit else { throw .desynchronized }

@@ -28,14 +28,6 @@ package enum SetUp {
             self.ephemeral = ephemeral
             self.encapsulated = encapsulated
         }
-
-        package static func draw(for package: KeyPackage, _ suite: Suite) throws(Failure) -> Drawn {
-            let keys = package.oneTime?.keys ?? package.initKeys
-            return Drawn(
-                ephemeral: try Agreement.draw(),
-                encapsulated: suite == .xwing
-                    ? try Encapsulation.encapsulate(to: keys.encapsulation) : nil)
-        }
     }
 
     /// The private halves that a welcome asks for.
@@ -92,20 +84,27 @@ package enum SetUp {
 
     // MARK: Responder
 
-    /// `package` is the one that the welcome names, `opening` its init keys' and `oneTime` its one-time keys'
-    /// private halves.
-    package static func accept(
-        _ own: Own, _ welcome: Welcome, _ package: KeyPackage, initKeys: Opening,
-        oneTime: Opening?
-    ) throws(Failure) -> Session {
+    /// What can be said of a welcome before any agreement is computed. `package` is the one that it names, with the
+    /// one-time key that it names.
+    package static func check(
+        _ welcome: Welcome, _ own: Own, _ package: KeyPackage
+    ) throws(Failure) {
         guard welcome.responderName.sameBytes(as: own.identity.name),
             welcome.suites.strongest(in: package.suites) == welcome.suite,
-            (oneTime == nil) == (welcome.oneTime == nil),
-            (package.oneTime == nil) == (oneTime == nil)
+            welcome.oneTime == package.oneTime?.id
         else { throw .auth }
         guard !own.identity.hasSameKeys(as: welcome.initiator.keys) else {
             throw .state(.ownIdentity)
         }
+    }
+
+    /// Answers a welcome that was checked, with its package's and one-time key's private halves.
+    package static func accept(
+        _ own: Own, _ welcome: Welcome, _ package: KeyPackage, initKeys: Opening,
+        oneTime: Opening?
+    ) throws(Failure) -> Session {
+        try check(welcome, own, package)
+        guard (oneTime == nil) == (package.oneTime == nil) else { throw .internal }
         let agreements = try SecretBuffer(count: 4 * Agreement.keySize)
         try agree(initKeys.agreement, welcome.initiator.keys.agreement, agreements, 0)
         try agree(own.agreementSecret, welcome.ephemeral, agreements, 1)

@@ -121,9 +121,10 @@ package struct Frame {
     }
 
     /// Fills `out`, of exactly the size that the envelope says. `message` may lie inside of `out`; nil makes
-    /// an empty frame. The random half of the nonce is drawn here, for each frame anew.
+    /// an empty frame. `random` is the nonce's second half, drawn for this frame alone.
     package static func write(
-        _ envelope: Envelope, message: Bytes?, key: Bytes, into out: UnsafeMutableRawBufferPointer
+        _ envelope: Envelope, message: Bytes?, key: Bytes, random: RandomWords,
+        into out: UnsafeMutableRawBufferPointer
     ) throws(Failure) {
         guard out.count == envelope.size(around: message?.count) else { throw .internal }
         let textSize = message.map { $0.count + 1 } ?? 0
@@ -145,9 +146,8 @@ package struct Frame {
         writer.integer(envelope.index)
         writer.integer(envelope.previousLength)
         writer.integer(envelope.lane)
-        fillRandom(
-            UnsafeMutableRawBufferPointer(rebasing: out[(fixedSize + 8)..<filteredSize]))
-        writer.skip(16)
+        writer.integer(random.0)
+        writer.integer(random.1)
         writer.integer(
             try Filter.hash(
                 Bytes(rebasing: out[..<filteredSize]), key: envelope.filterKey))

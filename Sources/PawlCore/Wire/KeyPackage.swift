@@ -61,41 +61,46 @@ package struct KeyPackage {
             initKeys = try InitKeys(&reader, suites)
             let signed = Bytes(rebasing: bytes[..<reader.offset])
             let signature = try reader.take(Signature.size)
-            if !isOwn {
-                try Signature.verify(signature, "pawl/1 package", signed, key: keys.signing)
-                try Agreement.check(keys.agreement)
-                try Agreement.check(initKeys.agreement)
-            }
             hash = try Self.hash(Bytes(rebasing: bytes[..<reader.offset]))
-            oneTime =
-                reader.isAtEnd
-                ? nil
-                : try Self.oneTime(
-                    reader.rest(), of: id, suites, hash: hash,
-                    signing: isOwn ? nil : keys.signing)
+            let key = reader.isAtEnd ? nil : try SignedKey(reader.rest(), suites)
+            oneTime = key?.key
+            guard !isOwn else { return }
+            try Signature.verify(signature, "pawl/1 package", signed, key: keys.signing)
+            try Agreement.check(keys.agreement)
+            try Agreement.check(initKeys.agreement)
+            try key?.verify(of: id, hash: hash, signing: keys.signing)
         } catch {
             throw error == .corrupt(.record) || error == .misuse(.account)
                 ? .misuse(.package) : error
         }
     }
 
-    private static func oneTime(
-        _ bytes: Bytes, of package: Identifier, _ suites: SuiteList, hash: SecretBuffer,
-        signing: Bytes?
-    ) throws(Failure) -> OneTimeKey {
-        var reader = ByteReader(bytes)
-        guard try begin(&reader, Kind.oneTime) == package else { throw .auth }
-        let number = try reader.integer(UInt32.self)
-        guard number > 0 else { throw .misuse(.package) }
-        let keys = try InitKeys(&reader, suites)
-        let signed = Bytes(rebasing: bytes[..<reader.offset])
-        let signature = try reader.take(Signature.size)
-        try reader.finish()
-        if let signing {
-            try Signature.verify(signature, "pawl/1 one-time key", hash.bytes, signed, key: signing)
-            try Agreement.check(keys.agreement)
+    /// A one-time key as it is published.
+    private struct SignedKey {
+        let key: OneTimeKey
+        private let package: Identifier
+        private let signed: Bytes
+        private let signature: Bytes
+
+        init(_ bytes: Bytes, _ suites: SuiteList) throws(Failure) {
+            var reader = ByteReader(bytes)
+            package = try begin(&reader, Kind.oneTime)
+            let number = try reader.integer(UInt32.self)
+            guard number > 0 else { throw .misuse(.package) }
+            key = OneTimeKey(id: number, keys: try InitKeys(&reader, suites))
+            signed = Bytes(rebasing: bytes[..<reader.offset])
+            signature = try reader.take(Signature.size)
+            try reader.finish()
         }
-        return OneTimeKey(id: number, keys: keys)
+
+        func verify(
+            of id: Identifier, hash: SecretBuffer, signing: Bytes
+        ) throws(Failure) {
+            guard package == id else { throw .auth }
+            try Signature.verify(
+                signature, "pawl/1 one-time key", hash.bytes, signed, key: signing)
+            try Agreement.check(key.keys.agreement)
+        }
     }
 
     private static func begin(

@@ -25,6 +25,7 @@ package struct Welcome {
                 agreement: reader.take(IdentityPublic.keySize))
             initiator = try Identity(keys: keys, name: reader.field(UInt8.self))
             responderName = try reader.field(UInt8.self)
+            guard responderName.isText(AccountRecord.nameSizes) else { throw .auth }
             suites = try SuiteList(&reader)
             package = try Identifier(reader.take(Identifier.size))
             let number = try reader.integer(UInt32.self)

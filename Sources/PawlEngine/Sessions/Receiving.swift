@@ -265,20 +265,23 @@ private final class Inbox {
         guard millis <= found.package.notAfter.addingSaturated(KeyPackage.clockSkew) else {
             throw .time
         }
+        try SetUp.check(welcome, own, found.package)
+        guard welcome.suite >= records.state.minSuite else { throw .state(.suite) }
+        let initiator = welcome.initiator
+        let peerRow = try transaction.peerRow(account, initiator.name)
+        let known = try peer(peerRow)
+        var peer = if let known { known.record } else { try PeerRecord(initiator, now: now) }
+        let sighting = try peer.see(initiator.keys, welcome.suite, now: now)
+        let isWaiting = try peer.isWaiting(initiator.keys)
+        try records.state.addUnconfirmed()
+        try peer.checkRoom(isWaiting: isWaiting)
+
+        // Only now the agreements, which cost most.
         let session = try SetUp.accept(
             own, welcome, found.package, initKeys: found.record.opening,
             oneTime: found.oneTime?.opening)
-        guard session.suite >= records.state.minSuite else { throw .state(.suite) }
-        try records.state.addUnconfirmed()
-
-        let peerRow = try transaction.peerRow(account, session.peer.name)
-        let known = try peer(peerRow)
-        var peer =
-            if let known { known.record } else { try PeerRecord(session.peer, now: now) }
-        let sighting = try peer.see(session.peer.keys, session.suite, now: now)
         try peer.accept(
-            session.id, created: min(welcome.created, millis),
-            isWaiting: peer.isWaiting(session.peer.keys))
+            session.id, created: min(welcome.created, millis), isWaiting: isWaiting)
         let (opened, isFree) = try firstMessage(frame, session)
         guard isFree else { throw .auth }
 

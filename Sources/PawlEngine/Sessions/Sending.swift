@@ -19,7 +19,7 @@ extension Store {
                 let size = envelope.size(around: message.count)
                 guard size <= out.count else { throw .buffer }
                 try Frame.write(
-                    envelope, message: message, key: ticket.key.bytes,
+                    envelope, message: message, key: ticket.key.bytes, random: randomWords(),
                     into: UnsafeMutableRawBufferPointer(rebasing: out[..<size]))
                 return size
             case .stale: try recheck(id)
@@ -53,7 +53,7 @@ extension Store {
         let frame = try SecretBuffer(count: envelope.size(around: message?.count))
         try Frame.write(
             envelope, message: message, key: session.sending.messageKey(),
-            into: frame.mutableBytes)
+            random: randomWords(), into: frame.mutableBytes)
         try session.sending.advance()
         try transaction.put(session)
         let seq = try transaction.enqueue(

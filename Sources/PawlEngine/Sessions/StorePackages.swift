@@ -131,6 +131,22 @@ package struct PackageRow {
     }
 }
 
+extension PackageRecord.Drawn {
+    static func draw(_ suites: SuiteList) throws(Failure) -> PackageRecord.Drawn {
+        guard suites.contains(.xwing) else {
+            return PackageRecord.Drawn(agreement: try Agreement.draw(), encapsulation: nil)
+        }
+        let pair = try SecretBuffer(
+            count: Encapsulation.secretSize + Encapsulation.publicSize)
+        try Encapsulation.draw(
+            secret: UnsafeMutableRawBufferPointer(
+                rebasing: pair.mutableBytes[..<Encapsulation.secretSize]),
+            public: UnsafeMutableRawBufferPointer(
+                rebasing: pair.mutableBytes[Encapsulation.secretSize...]))
+        return PackageRecord.Drawn(agreement: try Agreement.draw(), encapsulation: pair)
+    }
+}
+
 /// A package on its way into the store: number 0, and its one-time keys from 1 on.
 private struct PackageDraft {
     let id = Identifier.random()

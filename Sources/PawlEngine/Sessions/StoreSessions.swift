@@ -148,6 +148,18 @@ extension Store {
     }
 }
 
+extension SetUp.Drawn {
+    fileprivate static func draw(
+        for package: KeyPackage, _ suite: Suite
+    ) throws(Failure) -> SetUp.Drawn {
+        let keys = package.oneTime?.keys ?? package.initKeys
+        return SetUp.Drawn(
+            ephemeral: try Agreement.draw(),
+            encapsulated: suite == .xwing
+                ? try Encapsulation.encapsulate(to: keys.encapsulation) : nil)
+    }
+}
+
 package struct SessionRow {
     package let session: Session
     package let entry: PeerRecord.Entry

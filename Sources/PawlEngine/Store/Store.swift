@@ -85,61 +85,66 @@ package final class Store {
         _ mode: TransactionMode, _ durability: Durability = .full,
         _ body: (Transaction) throws(Failure) -> R
     ) throws(Failure) -> R {
+        var result: R?
+        try run(mode, durability) { (transaction) throws(Failure) in
+            result = try body(transaction)
+        }
+        guard let result else { throw .internal }
+        return result
+    }
+
+    /// Not generic, so that there is one of it and not one for each kind of result.
+    private func run(
+        _ mode: TransactionMode, _ durability: Durability,
+        _ body: (Transaction) throws(Failure) -> Void
+    ) throws(Failure) {
         // The wait for another writer is outside of the lock, for readers and for whoever owns the
         // batch that is waited for. `body` may run more than once; nothing of a run that met another
         // writer was written.
         try Wait(isBatch ? 0 : shared.timeout, shared.lifecycle).retrying { () throws(Failure) in
-            try attempt(mode, durability, body)
+            try lock.withLock { () throws(Failure) in try attempt(mode, durability, body) }
         }
     }
 
-    private func attempt<R>(
+    private func attempt(
         _ mode: TransactionMode, _ durability: Durability,
-        _ body: (Transaction) throws(Failure) -> R
-    ) throws(Failure) -> R {
-        try lock.withLock { () throws(Failure) -> R in
-            let transaction = newTransaction()
-            switch standing {
-            case .lost(let failure): throw failure
-            case .batch:
-                let result = try body(transaction)
-                try transaction.conclude()
-                do throws(Failure) {
-                    try transaction.apply()
-                } catch {
-                    // Half of this call's writes may be in the transaction: it cannot go on.
-                    port.rollback()
-                    standing = .lost(.store(.lost, code: 0))
-                    throw error
-                }
-                isUrgent = isUrgent || transaction.isUrgent
-                return result
-            case .store:
-                counters.transactions &+= 1
-                if mode == .write, durability == .relaxed {
-                    try port.beginRelaxed()
-                } else {
-                    try port.begin(mode)
-                }
-                let result: R
-                do throws(Failure) {
-                    result = try body(transaction)
-                    try transaction.conclude()
-                    try transaction.apply()
-                } catch {
-                    port.rollback()
-                    throw error
-                }
-                guard !transaction.isEmpty else {
-                    port.rollback()
-                    return result
-                }
-                // After a commit in doubt, too: a ring for nothing is harmless.
-                defer { if transaction.isUrgent { ring() } }
-                try port.commit()
-                counters.commits &+= 1
-                return result
+        _ body: (Transaction) throws(Failure) -> Void
+    ) throws(Failure) {
+        let transaction = newTransaction()
+        switch standing {
+        case .lost(let failure): throw failure
+        case .batch:
+            try body(transaction)
+            try transaction.conclude()
+            do throws(Failure) {
+                try transaction.apply()
+            } catch {
+                // Half of this call's writes may be in the transaction: it cannot go on.
+                port.rollback()
+                standing = .lost(.store(.lost, code: 0))
+                throw error
             }
+            isUrgent = isUrgent || transaction.isUrgent
+        case .store:
+            counters.transactions &+= 1
+            if mode == .write, durability == .relaxed {
+                try port.beginRelaxed()
+            } else {
+                try port.begin(mode)
+            }
+            do throws(Failure) {
+                try body(transaction)
+                try transaction.conclude()
+                try transaction.apply()
+            } catch {
+                port.rollback()
+                throw error
+            }
+            guard !transaction.isEmpty else { return port.rollback() }
+            // After a commit in doubt, too: a ring for nothing is harmless.
+            defer { if transaction.isUrgent { ring() } }
+            try port.commit()
+            counters.commits &+= 1
         }
     }
 

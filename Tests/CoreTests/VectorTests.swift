@@ -1,0 +1,215 @@
+import Foundation
+import PawlCore
+import PawlCrypto
+import Testing
+
+/// `Tests/Vectors/session-1.json`, which another program made: with its secrets and randomness the core makes the
+/// same bytes.
+@Suite struct VectorTests {
+    private let vectors: Vectors
+
+    init() throws {
+        let url = URL(filePath: #filePath).deletingLastPathComponent()
+            .appending(path: "../Vectors/session-1.json")
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        vectors = try decoder.decode(Vectors.self, from: Data(contentsOf: url))
+    }
+
+    @Test func packages() throws {
+        let (owner, package) = (vectors.responder, vectors.package)
+        let bob = try owner.record()
+        let made = try withExtendedLifetime(bob) {
+            try package.id.borrowed { id in
+                try package.initKey.borrowed { key in
+                    try KeyPackage.write(
+                        id: Identifier(id), identity: bob.triple,
+                        suites: SuiteList(from: .x25519), notBefore: package.notBefore,
+                        notAfter: package.notAfter, keys: (key, .empty), seed: bob.signingSeed)
+                }
+            }
+        }
+        #expect(array(made) == package.bytes.octets)
+        #expect(array(try KeyPackage.hash(made.bytes)) == package.hash.octets)
+        for oneTime in vectors.oneTimeKeys {
+            let made = try withExtendedLifetime(bob) {
+                try package.id.borrowed { id in
+                    try package.hash.borrowed { hash in
+                        try oneTime.key.borrowed { key in
+                            try KeyPackage.writeOneTime(
+                                package: Identifier(id), hash: hash, number: oneTime.id,
+                                keys: (key, .empty), seed: bob.signingSeed)
+                        }
+                    }
+                }
+            }
+            #expect(array(made) == oneTime.bytes.octets)
+        }
+    }
+
+    @Test(arguments: [0, 1]) func sessions(number: Int) throws {
+        let vector = vectors.sessions[number]
+        let (initiator, responder) = try sides(vector)
+        #expect(initiator.welcome.map { array($0) } == vector.welcome.octets)
+        #expect([initiator, responder].map { $0.id.array } == vector.ids.map(\.octets))
+        for session in [initiator, responder] {
+            let chains = session.side == .initiator ? vector.chains : vector.chains.reversed()
+            #expect([UInt8](session.sending.key) == chains[0].octets)
+            #expect([UInt8](session.receiving.key) == chains[1].octets)
+            let filters = vector.filters[session.side == .initiator ? 0 : 1]
+            #expect([UInt8](session.outgoingFilter) == filters.octets)
+            // The root is nowhere to be asked for, but it is stored.
+            let stored = array(try session.encoded())
+            #expect(stored.indices.contains { stored[$0...].starts(with: vector.root.octets) })
+        }
+        var count = 0
+        for (number, frame) in vector.frames.enumerated() {
+            // What was received, and is nothing but application data.
+            let isGenuine = vector.deliveries.contains { $0.frame == number && $0.status == "OK" }
+            guard isGenuine, frame.plaintext?.octets.first ?? 0 == 0 else { continue }
+            try check(frame, from: frame.from == "initiator" ? initiator : responder)
+            count += 1
+        }
+        #expect(count >= 2)
+    }
+
+    private func sides(_ vector: Vectors.Session) throws -> (Session, Session) {
+        let (ada, bob) = (try vectors.initiator.record(), try vectors.responder.record())
+        let oneTime = vectors.oneTimeKeys.first { $0.id == vector.oneTimeKey }
+        let bundle = Hex(octets: vectors.package.bytes.octets + (oneTime?.bytes.octets ?? []))
+        let ephemeral = Hex(
+            octets: vector.ephemeralSecret.octets + vector.ephemeralKey.octets)
+        return try bundle.borrowed { bundle in
+            let package = try KeyPackage(bundle)
+            let drawn = SetUp.Drawn(
+                ephemeral: try ephemeral.borrowed { try SecretBuffer(copying: $0) },
+                encapsulated: nil)
+            let initiator = try SetUp.start(
+                SetUp.Own(account: .random(), record: ada), package, suite: .x25519,
+                suites: SuiteList(from: .x25519), drawn: drawn, created: vector.created)
+            let responder = try vector.welcome.borrowed { welcome in
+                try vectors.package.initSecret.borrowed { initSecret in
+                    try (oneTime?.secret ?? Hex(octets: [])).borrowed { secret in
+                        try SetUp.accept(
+                            SetUp.Own(account: .random(), record: bob), Welcome(welcome), package,
+                            initKeys: .init(agreement: initSecret, encapsulation: .empty),
+                            oneTime: oneTime == nil
+                                ? nil : .init(agreement: secret, encapsulation: .empty))
+                    }
+                }
+            }
+            return (initiator, responder)
+        }
+    }
+
+    /// The core writes a frame of the vectors.
+    private func check(_ frame: Vectors.Frame, from session: Session) throws {
+        let index = try #require(frame.index)
+        let lane = try #require(frame.lane?.words.first)
+        let random = try #require(frame.random?.words)
+        let plaintext = try #require(frame.plaintext?.octets)
+        let chain = try session.sending.copy()
+        while chain.index < index { try chain.advance() }
+        let key = [UInt8](try chain.messageKey())
+        #expect(key == frame.messageKey?.octets)
+        let isWithWelcome = frame.bytes.octets[1] == 2
+        let envelope = PawlCore.Frame.Envelope(
+            session: session.half, epoch: 0, index: index, previousLength: 0, lane: lane,
+            filterKey: session.outgoingFilter,
+            welcome: isWithWelcome ? session.welcome?.bytes : nil)
+        // The application data, behind its type; none at all in an empty message.
+        let message = plaintext.isEmpty ? nil : [UInt8](plaintext.dropFirst())
+        var out = [UInt8](repeating: 0, count: envelope.size(around: message?.count))
+        try key.withUnsafeBytes { key in
+            try (message ?? []).withUnsafeBytes { text in
+                try out.withUnsafeMutableBytes { out in
+                    try PawlCore.Frame.write(
+                        envelope, message: message == nil ? nil : text, key: key,
+                        random: (random[0], random[1]), into: out)
+                }
+            }
+        }
+        #expect(out == frame.bytes.octets)
+    }
+}
+
+private struct Vectors: Decodable {
+    struct Account: Decodable {
+        let name: String
+        let signingSeed, signingKey, agreementSecret, agreementKey: Hex
+
+        func record() throws -> AccountRecord {
+            let keys = try SecretBuffer(count: IdentityKeys.size)
+            keys.mutableBytes.copyBytes(
+                from: signingSeed.octets + agreementSecret.octets + signingKey.octets
+                    + agreementKey.octets)
+            return try AccountRecord(
+                decoding: withText(name) {
+                    try AccountRecord.encode(name: $0, keys: IdentityKeys(keys), created: 0)
+                })
+        }
+    }
+    struct Package: Decodable {
+        let id, initSecret, initKey, hash, bytes: Hex
+        let notBefore, notAfter: Int64
+    }
+    struct OneTimeKey: Decodable {
+        let id: UInt32
+        let secret, key, bytes: Hex
+    }
+    struct Frame: Decodable {
+        let from: String
+        let index: UInt32?
+        let lane, random, messageKey, plaintext: Hex?
+        let bytes: Hex
+    }
+    struct Delivery: Decodable {
+        let frame: Int
+        let status: String
+    }
+    struct Session: Decodable {
+        let oneTimeKey: UInt32
+        let created: Int64
+        let ephemeralSecret, ephemeralKey, welcome, root: Hex
+        let chains, filters, ids: [Hex]
+        let frames: [Frame]
+        let deliveries: [Delivery]
+    }
+    let initiator, responder: Account
+    let package: Package
+    let oneTimeKeys: [OneTimeKey]
+    let sessions: [Session]
+}
+
+/// Bytes, written as hexadecimal digits.
+private struct Hex: Decodable, Equatable {
+    let octets: [UInt8]
+
+    init(octets: [UInt8]) { self.octets = octets }
+
+    init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        var octets: [UInt8] = []
+        var rest = text[...]
+        while !rest.isEmpty {
+            guard let octet = UInt8(rest.prefix(2), radix: 16) else {
+                throw DecodingError.dataCorrupted(
+                    .init(codingPath: decoder.codingPath, debugDescription: text))
+            }
+            octets.append(octet)
+            rest = rest.dropFirst(2)
+        }
+        self.octets = octets
+    }
+
+    func borrowed<R>(_ body: (Bytes) throws -> R) rethrows -> R {
+        try octets.withUnsafeBytes { try body($0) }
+    }
+
+    /// Little-endian words.
+    var words: [UInt64] {
+        stride(from: 0, to: octets.count, by: 8).map { start in
+            octets[start..<start + 8].reversed().reduce(0) { $0 << 8 | UInt64($1) }
+        }
+    }
+}
