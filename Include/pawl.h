@@ -579,7 +579,8 @@ pawl_status pawl_account_get(pawl_store *store, const uint8_t account[PAWL_ACCOU
 /* At most `limit` (1-10000) rows in the order of their ids, after `after_id` (NULL: from the start; it need not
  * be there any more). A damaged record is left out; pawl_store_verify names it. Since ABI 1. */
 pawl_status pawl_account_list(pawl_store *store, const uint8_t *after_id, size_t limit, pawl_view **accounts);
-/* Erases an account and its secret keys. PAWL_NOT_FOUND. Since ABI 1. */
+/* Erases an account and its secret keys, with its key packages, peers, sessions and what the outbox holds of them.
+ * PAWL_NOT_FOUND. Since ABI 1. */
 pawl_status pawl_account_delete(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
 
 pawl_status pawl_view_account(const pawl_view *view, size_t row, pawl_account *account);
@@ -728,7 +729,8 @@ pawl_status pawl_package_delete(pawl_store *store, const uint8_t account[PAWL_AC
                                 const uint8_t package[PAWL_PACKAGE_ID_SIZE]);
 pawl_status pawl_view_package(const pawl_view *view, size_t row, pawl_package *package);
 
-/* The weakest suite that this account uses: PAWL_SUITE_*. Since ABI 1. */
+/* The weakest suite that this account uses: PAWL_SUITE_*. PAWL_STATE_SUITE: one that libsodium has not got here. Since
+ * ABI 1. */
 pawl_status pawl_account_set_min_suite(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t suite);
 
 /* ---------------------------------------------------------------- peers */
@@ -827,7 +829,7 @@ pawl_status pawl_session_close(pawl_store *store, const uint8_t session[PAWL_SES
 
 /* One row. PAWL_NOT_FOUND. Since ABI 1. */
 pawl_status pawl_session_get(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], pawl_view **view);
-/* All sessions with one peer, oldest first. Since ABI 1. */
+/* All sessions with one peer, oldest first. A damaged record is left out; pawl_store_verify names it. Since ABI 1. */
 pawl_status pawl_session_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *peer_name,
                               size_t peer_name_size, pawl_view **sessions);
 pawl_status pawl_view_session(const pawl_view *view, size_t row, pawl_session *session);
@@ -914,8 +916,8 @@ typedef struct pawl_kept {
     size_t plaintext_size;
 } pawl_kept;
 
-/* The messages of a session that were received with KEEP and not forgotten yet, in the order of epoch and index; at
- * most `limit` (1-10000), and 32 MiB but always one. Since ABI 1. */
+/* The messages of a session that were received with KEEP and not forgotten yet, in the order of epoch and index, also
+ * of one that ended by itself; none of a session that is unknown. At most `limit` (1-10000), and 32 MiB but always one. Since ABI 1. */
 pawl_status pawl_session_kept(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], size_t limit,
                               pawl_view **messages);
 pawl_status pawl_view_kept(const pawl_view *view, size_t row, pawl_kept *kept);

@@ -136,6 +136,11 @@ def test_layouts_and_numbers_are_what_the_compiler_says(tmp_path: Path) -> None:
         ("PAWL_KEY_", pawl.KeyKind),
         ("PAWL_ORPHAN_", pawl.OrphanKind),
         ("PAWL_OUTCOME_", pawl.OrphanOutcome),
+        ("PAWL_ITEM_", pawl.ItemKind),
+        ("PAWL_EVENT_", pawl.Event),
+        ("PAWL_REQUEST_", pawl.Request),
+        ("PAWL_SUITE_", pawl.Suite),
+        ("PAWL_TRUST_", pawl.Trust),
     ]:
         ours |= {prefix + name: member.value for name, member in enum.__members__.items()}
     assert ours == expected

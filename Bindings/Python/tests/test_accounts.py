@@ -330,7 +330,7 @@ def test_bad_identities(ada: Identity, bob: Identity) -> None:
 def test_room_and_flags(
     ada: Identity, bob: Identity, function: Any, needed: int, written: int
 ) -> None:
-    a, b = ada._struct(), bob._struct()
+    a, b = pawl.values.identity_struct(ada), pawl.values.identity_struct(bob)
     size = ctypes.c_size_t()
 
     def call(room: int) -> bytes:

@@ -6,13 +6,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import selectors
 import threading
 from pathlib import Path
+from typing import Any, List, Optional
 
 import pytest
 
 import pawl
-from doubles import DictVault, exit_code, refused
+from doubles import SECOND, DictVault, Time, exit_code, refused
+from pairs import events, frames
 from pawl import Passphrase, RawKey, Scope, Status, Store
 from pawl.aio import AsyncStore
 
@@ -20,8 +23,9 @@ from pawl.aio import AsyncStore
 def test_everything_is_there() -> None:
     """Every public method of Store, with the same parameters."""
     public = {name for name in dir(Store) if not name.startswith("_")}
-    assert public <= {name for name in dir(AsyncStore) if not name.startswith("_")}
-    for name in public - {"open", "memory", "batch", "closed"}:
+    ours_public = {name for name in dir(AsyncStore) if not name.startswith("_")}
+    assert public - ours_public == {"fileno"}  # it is `items` that watches the descriptor
+    for name in public - {"open", "memory", "batch", "closed", "fileno"}:
         ours = inspect.signature(getattr(AsyncStore, name))
         assert list(ours.parameters) == list(inspect.signature(getattr(Store, name)).parameters)
 
@@ -119,6 +123,260 @@ def test_accounts(key: RawKey) -> None:
             await store.create_account("late")
 
     asyncio.run(main())
+
+
+# ---------------------------------------------------------------- sessions and items
+
+
+async def connect(store: AsyncStore) -> tuple[bytes, bytes, bytes]:
+    """Two accounts and a session that the first has started with the second."""
+    ada, bob = await store.create_account("ada"), await store.create_account("bob")
+    package, (key,) = await store.create_package(bob, one_time_keys=1)
+    return ada, bob, await store.start_session(ada, "bob", package.data + key.data)
+
+
+async def collect(store: AsyncStore, count: int, **options: Any) -> List[pawl.Item]:
+    """Acknowledges that many items."""
+    found: List[pawl.Item] = []
+    async for item in store.items(**options):
+        await store.ack(item.seq)
+        found.append(item)
+        if len(found) == count:
+            break
+    return found
+
+
+def test_sessions(key: RawKey) -> None:
+    async def main() -> None:
+        async with AsyncStore.memory(key=key) as store:
+            ada, bob, ours = await connect(store)
+            frame = await store.encrypt(ours, b"1")
+            received = await store.receive(bob, frame, keep=True)
+            theirs = received.session
+            assert received.plaintext == b"1" and received.new_session
+            assert [kept.plaintext for kept in await store.kept(theirs)] == [b"1"]
+            await store.forget(theirs, received.epoch, received.index)
+            assert await store.kept(theirs) == []
+            answer = await store.encrypt(theirs, b"2")
+            first, second = await store.receive_many(ada, [answer, answer])
+            assert isinstance(first, pawl.Received) and first.plaintext == b"2"
+            assert isinstance(second, pawl.ReplayError)
+            assert (await store.session(ours)).confirmed
+            assert [row.id for row in await store.sessions(bob, "ada")] == [theirs]
+            peer = await store.peer(ada, "bob")
+            assert [row async for row in store.iterate_peers(ada, 1)] == [peer]
+            assert await store.peers(ada, limit=1) == [peer]
+            await store.trust_peer(ada, peer.identity, pawl.Trust.VERIFIED)
+            await store.allow_suite(ada, "bob", pawl.Suite.X25519)
+            await store.set_min_suite(ada, pawl.Suite.X25519)
+            (package,) = await store.packages(bob)
+            await store.delete_package(bob, package.id)
+            seq = await store.send(ours, b"3")
+            (item,) = await store.take()
+            assert item.seq == seq and await store.next_deadline() is not None
+            await store.fail(seq, retry_after=60)
+            with refused(Status.MISUSE_FLAGS):
+                await store.answer(seq, b"x")
+            await store.nudge()
+            assert await store.run_due() == 0
+            with refused(Status.NOT_FOUND):
+                await store.reset_session(bytes(16), b"x")
+            await store.close_session(ours)
+            with refused(Status.NOT_FOUND):
+                await store.session(ours)
+
+    asyncio.run(main())
+
+
+def test_items(path: Path, key: RawKey, scope: Scope) -> None:
+    async def main() -> None:
+        async with AsyncStore.open(path, key=key, create=True) as store:
+            ada, bob, ours = await connect(store)
+            seqs = [await store.send(ours, b"%d" % number) for number in range(3)]
+            assert [item.seq for item in await collect(store, 3)] == seqs
+            waiting = asyncio.create_task(collect(store, 2))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            for number in range(2):
+                seqs.append(await store.send(ours, b"later"))
+            items = await asyncio.wait_for(waiting, 20)
+            assert [item.seq for item in items] == seqs[3:]
+            got = await store.receive_many(bob, frames(items))
+            assert [one.plaintext for one in got if isinstance(one, pawl.Received)] == [
+                b"later",
+                b"later",
+            ]
+
+    asyncio.run(main())
+
+
+def test_one_task_waits_again_and_again(path: Path, key: RawKey) -> None:
+    async def main() -> None:
+        async with AsyncStore.open(path, key=key, create=True) as store:
+            _, _, ours = await connect(store)
+            items = store.items().__aiter__()
+            for _ in range(5):
+                waiting = asyncio.ensure_future(items.__anext__())
+                await asyncio.wait({waiting}, timeout=0.05)
+                assert not waiting.done()
+                seq = await store.send(ours, b"x")
+                item = await asyncio.wait_for(waiting, 20)
+                assert item.seq == seq
+                await store.ack(seq)
+
+    asyncio.run(main())
+
+
+def test_items_run_what_is_due(path: Path, key: RawKey, scope: Scope) -> None:
+    async def main() -> None:
+        async with AsyncStore.open(path, key=key, create=True) as store:
+            consuming = asyncio.create_task(collect(store, 1))
+            await store.put(scope, "n", b"x")
+            await store.delete(scope, "n", recovery=0.1)
+            due = await store.next_deadline()
+
+            async def run() -> None:
+                while await store.next_deadline() == due:
+                    await asyncio.sleep(0.01)
+
+            await asyncio.wait_for(run(), 20)
+            assert due is not None and not consuming.done()
+            consuming.cancel()
+
+    asyncio.run(main())
+
+
+def test_items_of_many_tasks(path: Path, key: RawKey) -> None:
+    """Each item goes to one of them, and waiters do not disturb each other."""
+
+    async def main() -> None:
+        async with AsyncStore.open(path, key=key, create=True) as store:
+            _, bob, first = await connect(store)
+            package, _ = await store.create_package(bob)
+            eve = await store.create_account("eve")
+            second = await store.start_session(eve, "bob", package.data)
+            found: List[int] = []
+
+            async def consume(limit: int) -> None:
+                async for item in store.items(limit):
+                    await store.ack(item.seq)
+                    found.append(item.seq)
+
+            tasks = [asyncio.create_task(consume(limit)) for limit in (1, 2, 5)]
+            seqs = [await store.send(session, b"x") for session in [first, second] * 15]
+
+            async def all_found() -> None:
+                while len(found) < 30:
+                    await asyncio.sleep(0.01)
+
+            await asyncio.wait_for(all_found(), 20)
+            assert sorted(found) == seqs
+            await store.close()
+            await asyncio.wait_for(asyncio.gather(*tasks), 20)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_task_loses_no_item(path: Path, key: RawKey) -> None:
+    async def main() -> None:
+        async with AsyncStore.open(path, key=key, create=True) as store:
+            _, _, ours = await connect(store)
+            seqs = [await store.send(ours, b"%d" % number) for number in range(3)]
+            met = asyncio.Event()
+
+            async def stuck() -> None:
+                async for item in store.items(lease=1):
+                    met.set()
+                    await asyncio.sleep(3600)
+
+            task = asyncio.create_task(stuck())
+            await asyncio.wait_for(met.wait(), 20)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await store.take() == []
+            items = await asyncio.wait_for(collect(store, 3), 20)
+            assert [item.seq for item in items] == seqs
+            assert [item.attempts for item in items] == [1, 0, 0]
+
+    asyncio.run(main())
+
+
+def test_waiting_leaves_nothing_behind(path: Path, key: RawKey) -> None:
+    """Neither descriptors nor readers, however it ends."""
+    selector = selectors.DefaultSelector()
+
+    async def main() -> None:
+        async with AsyncStore.open(path, key=key, create=True) as store:
+            await asyncio.wait({asyncio.create_task(collect(store, 1))}, timeout=0.1)
+            before = len(os.listdir("/proc/self/fd")), len(selector.get_map())
+            for _ in range(5):
+                task = asyncio.create_task(collect(store, 1))
+                await asyncio.wait({task}, timeout=0.05)
+                assert len(store._waiting) == 2
+                task.cancel()
+                await asyncio.wait({task})
+            assert len(store._waiting) == 1
+            after = len(os.listdir("/proc/self/fd")), len(selector.get_map())
+            assert after == before
+
+    loop = asyncio.SelectorEventLoop(selector)
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def test_items_end_with_their_store(path: Path, key: RawKey) -> None:
+    async def main() -> None:
+        store = await AsyncStore.open(path, key=key, create=True)
+        tasks = [asyncio.create_task(collect(store, 1)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        await store.close()
+        assert await asyncio.wait_for(asyncio.gather(*tasks), 20) == [[], [], []]
+        with refused(Status.CLOSED):
+            await collect(store, 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("clock", [None, Time()])
+def test_items_without_a_descriptor(
+    path: Path, key: RawKey, monkeypatch: pytest.MonkeyPatch, clock: Optional[Time]
+) -> None:
+    def refuse(store: Store) -> int:
+        raise pawl.StoreError(Status.STORE_CANNOT_OPEN)
+
+    monkeypatch.setattr(Store, "fileno", refuse)
+
+    async def main() -> None:
+        async with AsyncStore.open(path, key=key, create=True, clock=clock) as store:
+            _, _, ours = await connect(store)
+            waiting = asyncio.create_task(collect(store, 2))
+            await asyncio.sleep(0.05)
+            seqs = [await store.send(ours, b"x") for _ in range(2)]
+            items = await asyncio.wait_for(waiting, 20)
+            assert [item.seq for item in items] == seqs
+
+    asyncio.run(main())
+
+
+def test_items_by_a_clock_of_the_host(path: Path, key: RawKey) -> None:
+    async def main() -> None:
+        clock = Time()
+        async with AsyncStore.open(path, key=key, create=True, clock=clock) as store:
+            await connect(store)
+            waiting = asyncio.create_task(collect(store, 2))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            clock.now += 25 * 3600 * SECOND
+            items = await asyncio.wait_for(waiting, 20)
+            assert sorted(events(items)) == ["PACKAGE", "SETUP_EXPIRED"]
+
+    asyncio.run(main())
+
+
+# ---------------------------------------------------------------- the loop
 
 
 def test_the_loop_goes_on(path: Path, key: RawKey, scope: Scope) -> None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""examples/update_env.py, run as a user would."""
+"""The examples, run as a user would."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Optional
 
 from pawl import Passphrase, Scope, Store
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "update_env.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 KEY = Passphrase("let me in", memory=64 << 20, passes=3)
 
 
@@ -22,7 +23,7 @@ def update(
     if passphrase is not None:
         environment["PAWL_PASSPHRASE"] = passphrase
     return subprocess.run(
-        [sys.executable, EXAMPLE, path, *arguments],
+        [sys.executable, EXAMPLES / "update_env.py", path, *arguments],
         env=environment,
         input=stdin,
         capture_output=True,
@@ -56,3 +57,12 @@ def test_refusals(path: Path) -> None:
     assert shown.returncode == 1 and "PAWL_AUTH" in shown.stderr
     shown = update(path, "u", "p", "B")
     assert shown.returncode == 1 and "PAWL_NOT_FOUND" in shown.stderr
+
+
+def test_two_peers() -> None:
+    command = [sys.executable, str(EXAMPLES / "two_peers.py"), "good morning", "é"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0 and shown.stderr == "", shown.stderr
+    number, *lines = shown.stdout.splitlines()
+    assert re.fullmatch(r"safety number:( \d{5}){12}", number, re.ASCII)
+    assert lines == ["ada: good morning", "bob: GOOD MORNING", "ada: é", "bob: É"]

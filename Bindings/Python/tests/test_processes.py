@@ -8,29 +8,32 @@ import hashlib
 import multiprocessing
 import os
 import random
+import select
 import threading
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
 import pawl
 from doubles import FolderVault, exit_code
+from pairs import Pair, drained, frames
 from pawl import RawKey, Scope, Status, Store
 from pawl._abi import library
 from test_store import CALLS
 
 FORK = multiprocessing.get_context("fork")
+SPAWN = multiprocessing.get_context("spawn")
 SCOPE = Scope("u", "p")
 
 
-def run(*targets: Any) -> None:
+def run(*targets: Any, context: Any = FORK) -> None:
     """Runs each in a process of its own; all must succeed.
 
     No child can open a file if this process forgot to close one before it forked.
     """
     gc.collect()
-    processes = [FORK.Process(target=target[0], args=target[1:]) for target in targets]
+    processes = [context.Process(target=target[0], args=target[1:]) for target in targets]
     for process in processes:
         process.start()
     for process in processes:
@@ -263,3 +266,74 @@ def test_delete_all_racing_puts(path: Path, key: RawKey, tmp_path: Path, with_va
         store.delete(Scope("marks"), "mark")
         assert store.list(SCOPE) == [] and store.orphans() == [] and store.verify() == []
         assert list(folder.iterdir()) == []
+
+
+# ---------------------------------------------------------------- one session, several processes
+
+
+def send_many(path: Path, key: RawKey, session: bytes, seed: int, ready: Any) -> None:
+    """In turn through the outbox and by itself, so that both kinds of index are drawn at once."""
+    with Store.open(path, key=key) as store:
+        ready.wait(60)
+        for number in range(40):
+            if number % 2:
+                store.send(session, b"%d %d" % (seed, number))
+            else:
+                frame = store.encrypt(session, b"%d %d" % (seed, number))
+                store.put(SCOPE, f"{seed} {number}", frame)
+
+
+def test_processes_send_on_one_session(path: Path, key: RawKey) -> None:
+    """No index is used twice, and every message can be read once."""
+    with Store.memory(key=key) as other:
+        with Store.open(path, key=key, create=True) as store:
+            pair = Pair(store, other)
+            ours, theirs = pair.connect()
+        ready = SPAWN.Barrier(3)
+        run(*((send_many, path, key, ours, seed, ready) for seed in range(3)), context=SPAWN)
+        with Store.open(path, key=key) as store:
+            sent = frames(drained(store))
+            assert len(sent) == 60
+            sent += [store.get(SCOPE, row.name).secret for row in store.list(SCOPE)]
+            assert store.verify() == []
+        random.Random(1).shuffle(sent)
+        got = [one for one in other.receive_many(pair.bob, sent) if isinstance(one, pawl.Received)]
+        expected = {b"%d %d" % (seed, number) for seed in range(3) for number in range(40)}
+        assert {one.plaintext for one in got} == expected
+        assert len({one.index for one in got}) == len(got) == 120
+        assert not other.session(theirs).desynchronized
+
+
+def take_many(path: Path, key: RawKey, count: Any, ready: Any) -> None:
+    """Works off items like one of several, and checks the order within each lane."""
+    with Store.open(path, key=key) as store:
+        ready.wait(60)
+        last: Dict[Any, int] = {}
+        while count.value < 60:
+            for item in store.take(limit=1, lease=60):
+                assert item.seq > last.get(item.session, 0)
+                last[item.session] = item.seq
+                store.put(SCOPE, f"{item.seq}", b"", create_only=True)
+                store.ack(item.seq)
+                with count.get_lock():
+                    count.value += 1
+            select.select([store], [], [], 0.1)
+
+
+def test_processes_share_an_outbox(path: Path, key: RawKey) -> None:
+    """Each item goes to one of them, in the order of its lane."""
+    with Store.open(path, key=key, create=True) as store:
+        pair = Pair(store)
+        sessions = [pair.start() for _ in range(3)]
+    ready, count = SPAWN.Barrier(3), SPAWN.Value("i", 0)
+    workers = [(take_many, path, key, count, ready) for _ in range(2)]
+    run(*workers, (fill, path, key, sessions, ready), context=SPAWN)
+    with Store.open(path, key=key) as store:
+        assert len(store.list(SCOPE)) == 60 and store.take() == []
+
+
+def fill(path: Path, key: RawKey, sessions: List[bytes], ready: Any) -> None:
+    with Store.open(path, key=key) as store:
+        ready.wait(60)
+        for number in range(60):
+            store.send(sessions[number % 3], b"%d" % number)

@@ -204,6 +204,7 @@ def test_damage(path: Path, key: RawKey, scope: Scope) -> None:
                     store.get(scope, name)
 
 
+IDENTITY = pawl.Identity(bytes(range(32)), bytes(range(32, 64)), "bob")
 CALLS: list[Callable[[Store, Scope], Any]] = [
     lambda store, scope: store.put(scope, "n", b"x"),
     lambda store, scope: store.get(scope, "n"),
@@ -220,6 +221,35 @@ CALLS: list[Callable[[Store, Scope], Any]] = [
     lambda store, scope: store.accounts(),
     lambda store, scope: list(store.iterate_accounts()),
     lambda store, scope: store.delete_account(bytes(16)),
+    lambda store, scope: store.set_min_suite(bytes(16), pawl.Suite.X25519),
+    lambda store, scope: store.create_package(bytes(16)),
+    lambda store, scope: store.packages(bytes(16)),
+    lambda store, scope: store.delete_package(bytes(16), bytes(16)),
+    lambda store, scope: store.peer(bytes(16), "bob"),
+    lambda store, scope: store.peers(bytes(16)),
+    lambda store, scope: list(store.iterate_peers(bytes(16))),
+    lambda store, scope: store.trust_peer(bytes(16), IDENTITY, pawl.Trust.VERIFIED),
+    lambda store, scope: store.allow_suite(bytes(16), "bob", pawl.Suite.X25519),
+    lambda store, scope: store.start_session(bytes(16), "bob", b"x"),
+    lambda store, scope: store.reset_session(bytes(16), b"x"),
+    lambda store, scope: store.close_session(bytes(16)),
+    lambda store, scope: store.session(bytes(16)),
+    lambda store, scope: store.sessions(bytes(16), "bob"),
+    lambda store, scope: store.encrypt(bytes(16), b"x"),
+    lambda store, scope: store.send(bytes(16), b"x"),
+    lambda store, scope: store.receive(bytes(16), b"x"),
+    lambda store, scope: store.receive_many(bytes(16), [b"x"]),
+    lambda store, scope: store.kept(bytes(16)),
+    lambda store, scope: store.forget(bytes(16), 0, 0),
+    lambda store, scope: store.take(),
+    lambda store, scope: store.ack(1),
+    lambda store, scope: store.fail(1),
+    lambda store, scope: store.answer(1, b"x"),
+    lambda store, scope: next(store.items()),
+    lambda store, scope: store.run_due(),
+    lambda store, scope: store.next_deadline(),
+    lambda store, scope: store.fileno(),
+    lambda store, scope: store.nudge(),
     lambda store, scope: store.orphans(),
     lambda store, scope: store.reconcile(),
     lambda store, scope: store.verify(),
@@ -244,6 +274,13 @@ def test_closed(path: Path, key: RawKey, scope: Scope) -> None:
         with refused(Status.CLOSED):
             call(store, scope)
     assert not Path(f"{path}-journal").exists()
+
+
+def test_every_method_is_among_the_calls() -> None:
+    """So that closing and fork() are tried with each."""
+    named = {name for call in CALLS for name in call.__code__.co_names}
+    public = {name for name in dir(Store) if not name.startswith("_")}
+    assert public - named == {"open", "memory", "close", "closed"}
 
 
 def test_garbage_closes(path: Path, key: RawKey) -> None:

@@ -76,7 +76,9 @@ extension Store {
     ) throws(Failure) {
         try transact(.write) { (transaction) throws(Failure) in
             let row = RowKey.kept(session, epoch, index)
-            guard try transaction.get(row) != nil else { return }
+            var isThere = false
+            try transaction.getRaw(row) { _ in isThere = true }
+            guard isThere else { return }
             transaction.delete(row)
             try transaction.scheduleCheckpoint()
         }
@@ -144,10 +146,7 @@ private final class Inbox {
     private func session(_ half: SessionHalf) throws(Failure) -> OpenSession? {
         if let found = open[half] { return found }
         guard let stored = try transaction.session(half, of: account) else { return nil }
-        let session = OpenSession(
-            stored.session,
-            peers[stored.peerRow]
-                ?? remember(OpenPeer(stored.peer, stored: stored.peer), stored.peerRow))
+        let session = OpenSession(stored)
         open[half] = session
         return session
     }
@@ -157,19 +156,21 @@ private final class Inbox {
     ) throws(Failure) -> Store.Received {
         let session = open.session
         do throws(Failure) {
+            // The filter first: what cannot be the peer's costs no more than finding the session.
             let place = try session.place(of: frame)
+            let peer = try peer(of: open)
             let late = place == .behind ? try lateKey(frame, open) : nil
             if place == .behind, late == nil, let kept = try kept(frame, open) {
                 var again = Store.Received(session, frame, kept)
                 again.isAgain = true
-                again.isUnaccepted = open.isUnaccepted
+                again.isUnaccepted = peer.isWaiting(session.id)
                 return again
             }
             let opened = try session.open(frame, place, late: late?.bytes)
             guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .desynchronized }
-            try commit(opened, frame, open, keeps)
+            try commit(opened, frame, open, peer, keeps)
             var received = Store.Received(session, frame, opened.plaintext)
-            received.isUnaccepted = open.isUnaccepted
+            received.isUnaccepted = peer.isWaiting(session.id)
             received.isConfirmed = session.side == .initiator
             return received
         } catch {
@@ -204,16 +205,17 @@ private final class Inbox {
     }
 
     private func commit(
-        _ opened: Session.Opened, _ frame: Frame, _ open: OpenSession, _ keeps: Bool
+        _ opened: Session.Opened, _ frame: Frame, _ open: OpenSession, _ peer: OpenPeer,
+        _ keeps: Bool
     ) throws(Failure) {
         let session = open.session
         let kept = keeps ? try KeptRecord.encode(frame, opened.plaintext) : nil
         // Before the message counts: a damaged row that is met here must refuse it whole.
-        if frame.welcome == nil, let entry = open.peer.record.entry(session.id), !entry.isConfirmed
+        if frame.welcome == nil, let entry = peer.record.entry(session.id), !entry.isConfirmed
         {
             try confirm(entry)
         }
-        open.peer.change { $0.heard(session.id, withWelcome: frame.welcome != nil) }
+        peer.change { $0.heard(session.id, withWelcome: frame.welcome != nil) }
         try session.accept(opened, frame)
         open.isChanged = true
         if let keys = opened.skippedKeys {
@@ -288,9 +290,9 @@ private final class Inbox {
         // From here on nothing is refused.
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
-        let conversation = OpenSession(session, shared)
-        try commit(opened, frame, conversation, keeps)
-        open[session.half] = conversation
+        let fresh = OpenSession(session)
+        try commit(opened, frame, fresh, shared, keeps)
+        open[session.half] = fresh
         self.own = records
         isStateChanged = true
         welcomes[row] = session.half
@@ -307,7 +309,7 @@ private final class Inbox {
         if sighting == .changed, known != nil { try report(.identityChanged, session) }
         var received = Store.Received(session, frame, opened.plaintext)
         received.isNewSession = true
-        received.isUnaccepted = conversation.isUnaccepted
+        received.isUnaccepted = isWaiting
         return received
     }
 
@@ -360,6 +362,14 @@ private final class Inbox {
     }
 
     /// A peer's record, as this call has changed it.
+    private func peer(of open: OpenSession) throws(Failure) -> OpenPeer {
+        if let peer = open.peer { return peer }
+        let row = try transaction.peerRow(account, open.session.peer.name)
+        guard let peer = try peer(row) else { throw .corrupt(.record) }
+        open.peer = peer
+        return peer
+    }
+
     private func peer(_ row: RowKey) throws(Failure) -> OpenPeer? {
         if let found = peers[row] { return found }
         guard let stored = try transaction.peer(row) else { return nil }
@@ -474,6 +484,8 @@ private final class OpenPeer {
         if !record.hasSameSessions(as: before) { isChanged = true }
     }
 
+    func isWaiting(_ session: Identifier) -> Bool { record.entry(session)?.isWaiting == true }
+
     func replace(by record: PeerRecord) {
         self.record = record
         isChanged = true
@@ -483,7 +495,8 @@ private final class OpenPeer {
 /// A session that a call receives in, with what the call has changed.
 private final class OpenSession {
     let session: Session
-    let peer: OpenPeer
+    /// Not before a frame has passed the filter.
+    var peer: OpenPeer?
     var isChanged = false
     /// Keys of late messages that this call found, by index.
     var skipped: [UInt32: SecretBuffer] = [:]
@@ -492,12 +505,7 @@ private final class OpenSession {
     var kept: [UInt32: SecretBuffer] = [:]
     var lost: UInt64 = 0
 
-    init(_ session: Session, _ peer: OpenPeer) {
-        self.session = session
-        self.peer = peer
-    }
-
-    var isUnaccepted: Bool { peer.record.entry(session.id)?.isWaiting == true }
+    init(_ session: Session) { self.session = session }
 }
 
 extension Failure {

@@ -86,11 +86,14 @@ extension Transaction {
     /// A session and its peer's record, which always has an entry of it.
     func session(_ id: Identifier) throws(Failure) -> Conversation {
         guard let buffer = try get(.session(id)) else { throw .notFound }
-        return try conversation(Session(decoding: buffer, id: id))
+        let session = try Session(decoding: buffer, id: id)
+        let row = try peerRow(session.account, session.peer.name)
+        guard let peer = try peer(row) else { throw .corrupt(.record) }
+        return Conversation(session, peer: peer, row: row)
     }
 
     /// The side of a session that belongs to `account`.
-    func session(_ half: SessionHalf, of account: Identifier) throws(Failure) -> Conversation? {
+    func session(_ half: SessionHalf, of account: Identifier) throws(Failure) -> Session? {
         var found: Session?
         let prefix = half.withBytes { RowKey(.session).appending($0) }
         try scanRaw(prefix) { (row, value) throws(Failure) in
@@ -99,14 +102,7 @@ extension Transaction {
             if session.account == account { found = session }
             return found == nil
         }
-        guard let found else { return nil }
-        return try conversation(found)
-    }
-
-    private func conversation(_ session: Session) throws(Failure) -> Conversation {
-        let row = try peerRow(session.account, session.peer.name)
-        guard let peer = try peer(row) else { throw .corrupt(.record) }
-        return Conversation(session, peer: peer, row: row)
+        return found
     }
 }
 

@@ -132,7 +132,7 @@ extension Store {
         }
     }
 
-    /// All with one peer, oldest first.
+    /// All with one peer, oldest first. Damaged ones are left to verify.
     package func sessions(
         _ account: Identifier, peer name: Bytes
     ) throws(Failure) -> [SessionRow] {
@@ -141,7 +141,14 @@ extension Store {
             let row = try transaction.peerRow(account, name)
             var rows: [SessionRow] = []
             for entry in try transaction.peer(row)?.entries ?? [] {
-                rows.append(try SessionRow(transaction.session(entry.id), transaction))
+                do throws(Failure) {
+                    rows.append(try SessionRow(transaction.session(entry.id), transaction))
+                } catch {
+                    switch error {
+                    case .corrupt, .notFound, .version: continue
+                    default: throw error
+                    }
+                }
             }
             return rows
         }

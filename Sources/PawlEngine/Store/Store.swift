@@ -158,8 +158,10 @@ package final class Store {
     package func descriptor() throws(Failure) -> Int32 {
         guard let waker else { throw .state(.batch) }
         return try lock.withLock { () throws(Failure) in
+            let isFirst = !waker.isAwaited
             let descriptor = try waker.descriptor()
-            look()
+            // Asked for again, it keeps what it says.
+            if isFirst { look() }
             return descriptor
         }
     }

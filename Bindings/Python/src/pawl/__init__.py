@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pawl, an embeddable key engine: sealed credentials in one file.
+"""Pawl, an embeddable key engine: sealed credentials and sessions between accounts, in one file.
 
     with pawl.Store.open("app.pawl", key=pawl.Passphrase("..."), create=True) as store:
         scope = pawl.Scope("alice", "billing")
         store.put(scope, "API_KEY", b"...")
         secret = store.get(scope, "API_KEY").secret
+
+        alice = store.create_account("alice")
+        session = store.start_session(alice, "bob", bobs_package)
+        store.send(session, b"hello")
+        for item in store.items():
+            ...  # deliver item.body to item.peer, then store.ack(item.seq)
 
 Secrets go in from any buffer, where it lies, and come out as `bytes`. Python cannot wipe a `bytes`,
 nor keep it from being copied: Pawl wipes its own memory, not the interpreter's.
@@ -13,6 +19,7 @@ nor keep it from being copied: Pawl wipes its own memory, not the interpreter's.
 __version__ = "0.1.0"
 
 from ._abi import library_path
+from .accounts import Accounts
 from .errors import (
     AuthError,
     BufferTooSmallError,
@@ -43,26 +50,39 @@ from .values import (
     Credential,
     Damage,
     Duration,
+    Event,
     Identity,
+    Item,
+    ItemKind,
     Keep,
+    Kept,
     Key,
     KeyKind,
     Metadata,
     Moment,
+    OneTimeKey,
     Orphan,
     OrphanKind,
     OrphanOutcome,
+    Package,
     Passphrase,
+    Peer,
     RawKey,
+    Received,
     RecoveryKey,
+    Request,
     Scope,
+    Session,
     Slot,
     Stats,
+    Suite,
+    Trust,
 )
 
 __all__ = [
     "KEEP",
     "Account",
+    "Accounts",
     "AuthError",
     "Batch",
     "Buffer",
@@ -76,11 +96,15 @@ __all__ = [
     "Damage",
     "DesynchronizedError",
     "Duration",
+    "Event",
     "ExistsError",
     "HostError",
     "Identity",
     "InternalError",
+    "Item",
+    "ItemKind",
     "Keep",
+    "Kept",
     "Key",
     "KeyKind",
     "LimitError",
@@ -89,15 +113,21 @@ __all__ = [
     "MisuseError",
     "Moment",
     "NotFoundError",
+    "OneTimeKey",
     "Orphan",
     "OrphanKind",
     "OrphanOutcome",
+    "Package",
     "Passphrase",
     "PawlError",
+    "Peer",
     "RawKey",
+    "Received",
     "RecoveryKey",
     "ReplayError",
+    "Request",
     "Scope",
+    "Session",
     "Slot",
     "StateError",
     "Stats",
@@ -105,7 +135,9 @@ __all__ = [
     "Storage",
     "Store",
     "StoreError",
+    "Suite",
     "TimeError",
+    "Trust",
     "Vault",
     "VersionError",
     "library_path",

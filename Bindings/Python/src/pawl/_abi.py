@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 # ---------------------------------------------------------------- numbers
-# Status codes, kinds and outcomes are the enums of `_values`; these are the rest.
+# Status codes are an enum in `errors`, kinds and outcomes are enums in `values`; here is the rest.
 
 PAWL_ABI_VERSION = 1
 PAWL_NEVER = 2**63 - 1
@@ -69,6 +69,29 @@ PAWL_ACCOUNT_ID_SIZE = 16
 PAWL_IDENTITY_KEY_SIZE = 32
 PAWL_SAFETY_NUMBER_SIZE = 72
 PAWL_SAFETY_CODE_SIZE = 65
+PAWL_SESSION_ID_SIZE = 16
+
+PAWL_PACKAGE = 1
+PAWL_PACKAGE_ONE_TIME = 2
+PAWL_PACKAGE_ID_SIZE = 16
+PAWL_PACKAGE_SIZE_MAX = 4096
+PAWL_PACKAGE_LIFETIME_DEFAULT = 7_776_000_000_000_000
+
+PAWL_PEER_CHANGED = 1
+PAWL_PEER_HAS_SESSION = 2
+
+PAWL_SESSION_INITIATOR = 1
+PAWL_SESSION_CONFIRMED = 2
+PAWL_SESSION_RECEIVE_ONLY = 4
+PAWL_SESSION_DESYNCHRONIZED = 8
+
+PAWL_MESSAGE_SIZE_MAX = 16 << 20
+PAWL_FRAME_OVERHEAD_MAX = 4096
+PAWL_RECEIVE_KEEP = 1
+PAWL_RECEIVED_EMPTY = 1
+PAWL_RECEIVED_AGAIN = 2
+PAWL_RECEIVED_NEW_SESSION = 4
+PAWL_RECEIVED_UNACCEPTED = 8
 
 # ---------------------------------------------------------------- callbacks
 # Pointers arrive as addresses (int, or None for NULL).
@@ -305,6 +328,148 @@ class Account(Sized):
     ]
 
 
+class Item(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_uint32),
+        ("what", c_uint32),
+        ("attempts", c_uint32),
+        ("seq", c_uint64),
+        ("count", c_uint64),
+        ("account", c_uint8 * PAWL_ACCOUNT_ID_SIZE),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("created_ns", c_int64),
+        ("lease_ns", c_int64),
+        ("peer_signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_name", c_void_p),
+        ("peer_name_size", c_size_t),
+        ("body", c_void_p),
+        ("body_size", c_size_t),
+    ]
+
+
+class PackageOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("lifetime_ns", c_int64),
+        ("one_time_count", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class Package(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_uint32),
+        ("id", c_uint8 * PAWL_PACKAGE_ID_SIZE),
+        ("key_id", c_uint32),
+        ("one_time_count", c_uint32),
+        ("not_before_ns", c_int64),
+        ("not_after_ns", c_int64),
+        ("bytes", c_void_p),
+        ("bytes_size", c_size_t),
+    ]
+
+
+class Peer(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("trust", c_uint32),
+        ("suite", c_uint32),
+        ("signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("new_signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("new_agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("changed_ns", c_int64),
+        ("name", c_void_p),
+        ("name_size", c_size_t),
+    ]
+
+
+class StartOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("peer_name", c_char_p),
+        ("peer_name_size", c_size_t),
+        ("package", c_void_p),
+        ("package_size", c_size_t),
+    ]
+
+
+class Session(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("id", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("account", c_uint8 * PAWL_ACCOUNT_ID_SIZE),
+        ("suite", c_uint32),
+        ("epoch", c_uint32),
+        ("sent", c_uint32),
+        ("received", c_uint32),
+        ("skipped", c_uint32),
+        ("reserved", c_uint32),
+        ("created_ns", c_int64),
+        ("ends_ns", c_int64),
+        ("peer_signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_name", c_void_p),
+        ("peer_name_size", c_size_t),
+    ]
+
+
+class Frame(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("bytes", c_void_p),
+        ("size", c_size_t),
+    ]
+
+
+class Received(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("epoch", c_uint32),
+        ("index", c_uint32),
+    ]
+
+
+class Delivery(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("frame", c_void_p),
+        ("frame_size", c_size_t),
+        ("out", c_void_p),
+        ("out_size", c_size_t),
+        ("out_len", c_size_t),
+        ("status", c_int32),
+        ("received_flags", c_uint32),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("epoch", c_uint32),
+        ("index", c_uint32),
+    ]
+
+
+class Kept(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("epoch", c_uint32),
+        ("index", c_uint32),
+        ("plaintext", c_void_p),
+        ("plaintext_size", c_size_t),
+    ]
+
+
 # The header's name of each struct above.
 STRUCTS: Dict[str, type[Structure]] = {
     "pawl_clock": Clock,
@@ -323,6 +488,16 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_reconcile_options": ReconcileOptions,
     "pawl_identity": Identity,
     "pawl_account": Account,
+    "pawl_item": Item,
+    "pawl_package_options": PackageOptions,
+    "pawl_package": Package,
+    "pawl_peer": Peer,
+    "pawl_start_options": StartOptions,
+    "pawl_session": Session,
+    "pawl_frame": Frame,
+    "pawl_received": Received,
+    "pawl_delivery": Delivery,
+    "pawl_kept": Kept,
 }
 
 # ---------------------------------------------------------------- functions
@@ -332,7 +507,10 @@ _OUT = POINTER(c_void_p)
 _SCOPE = POINTER(Scope)
 _TEXT = (c_char_p, c_size_t)
 _NAME = (_HANDLE, _SCOPE, *_TEXT)
-_SAFETY = (POINTER(Identity), POINTER(Identity), c_void_p, c_size_t, POINTER(c_size_t))
+_ID = (_HANDLE, c_char_p)  # of an account or a session
+_DATA = (c_void_p, c_size_t)
+_ROOM = (c_void_p, c_size_t, POINTER(c_size_t))
+_SAFETY = (POINTER(Identity), POINTER(Identity), *_ROOM)
 
 # (name, result, arguments): the only place that knows how a function is called.
 FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
@@ -352,14 +530,14 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_slot_add", c_int32, (_HANDLE, POINTER(Key), POINTER(c_uint32))),
     ("pawl_slot_change", c_int32, (_HANDLE, c_uint32, POINTER(Key))),
     ("pawl_slot_remove", c_int32, (_HANDLE, c_uint32)),
-    ("pawl_recovery_key_generate", c_int32, (c_uint32, c_void_p, c_size_t, POINTER(c_size_t))),
+    ("pawl_recovery_key_generate", c_int32, (c_uint32, *_ROOM)),
     ("pawl_batch_begin", c_int32, (_HANDLE, _OUT)),
     ("pawl_batch_commit", c_int32, (_HANDLE,)),
     ("pawl_batch_rollback", None, (_HANDLE,)),
     (
         "pawl_credential_put",
         c_int32,
-        (*_NAME, c_void_p, c_size_t, POINTER(PutOptions), POINTER(c_uint64)),
+        (*_NAME, *_DATA, POINTER(PutOptions), POINTER(c_uint64)),
     ),
     ("pawl_credential_get", c_int32, (*_NAME, _OUT)),
     ("pawl_credential_metadata", c_int32, (*_NAME, _OUT)),
@@ -375,12 +553,44 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_view_orphan", c_int32, (c_void_p, c_size_t, POINTER(Orphan))),
     ("pawl_credential_reconcile", c_int32, (_HANDLE, POINTER(ReconcileOptions), _OUT)),
     ("pawl_account_create", c_int32, (_HANDLE, *_TEXT, c_void_p)),
-    ("pawl_account_get", c_int32, (_HANDLE, c_char_p, _OUT)),
-    ("pawl_account_list", c_int32, (_HANDLE, c_char_p, c_size_t, _OUT)),
-    ("pawl_account_delete", c_int32, (_HANDLE, c_char_p)),
+    ("pawl_account_get", c_int32, (*_ID, _OUT)),
+    ("pawl_account_list", c_int32, (*_ID, c_size_t, _OUT)),
+    ("pawl_account_delete", c_int32, _ID),
     ("pawl_view_account", c_int32, (c_void_p, c_size_t, POINTER(Account))),
     ("pawl_safety_number", c_int32, _SAFETY),
     ("pawl_safety_code", c_int32, _SAFETY),
+    ("pawl_store_fd", c_int32, (_HANDLE, POINTER(c_int32))),
+    ("pawl_store_next_deadline", c_int32, (_HANDLE, POINTER(c_int64))),
+    ("pawl_store_run_due", c_int32, (_HANDLE, c_size_t, POINTER(c_size_t), POINTER(c_int64))),
+    ("pawl_store_nudge", c_int32, (_HANDLE,)),
+    ("pawl_outbox_take", c_int32, (_HANDLE, c_size_t, c_int64, _OUT)),
+    ("pawl_view_item", c_int32, (c_void_p, c_size_t, POINTER(Item))),
+    ("pawl_outbox_ack", c_int32, (_HANDLE, POINTER(c_uint64), c_size_t)),
+    ("pawl_outbox_fail", c_int32, (_HANDLE, c_uint64, c_int64)),
+    ("pawl_outbox_answer", c_int32, (_HANDLE, c_uint64, *_DATA)),
+    ("pawl_package_create", c_int32, (*_ID, POINTER(PackageOptions), _OUT)),
+    ("pawl_package_list", c_int32, (*_ID, _OUT)),
+    ("pawl_package_delete", c_int32, (*_ID, c_char_p)),
+    ("pawl_view_package", c_int32, (c_void_p, c_size_t, POINTER(Package))),
+    ("pawl_account_set_min_suite", c_int32, (*_ID, c_uint32)),
+    ("pawl_peer_get", c_int32, (*_ID, *_TEXT, _OUT)),
+    ("pawl_peer_list", c_int32, (*_ID, *_TEXT, c_size_t, _OUT)),
+    ("pawl_view_peer", c_int32, (c_void_p, c_size_t, POINTER(Peer))),
+    ("pawl_peer_trust", c_int32, (*_ID, POINTER(Identity), c_uint32)),
+    ("pawl_peer_allow_suite", c_int32, (*_ID, *_TEXT, c_uint32)),
+    ("pawl_session_start", c_int32, (*_ID, POINTER(StartOptions), c_void_p)),
+    ("pawl_session_reset", c_int32, (*_ID, *_DATA, c_void_p)),
+    ("pawl_session_close", c_int32, _ID),
+    ("pawl_session_get", c_int32, (*_ID, _OUT)),
+    ("pawl_session_list", c_int32, (*_ID, *_TEXT, _OUT)),
+    ("pawl_view_session", c_int32, (c_void_p, c_size_t, POINTER(Session))),
+    ("pawl_session_encrypt", c_int32, (*_ID, *_DATA, *_ROOM)),
+    ("pawl_session_send", c_int32, (*_ID, *_DATA, POINTER(c_uint64))),
+    ("pawl_account_receive", c_int32, (*_ID, POINTER(Frame), *_ROOM, POINTER(Received))),
+    ("pawl_account_receive_many", c_int32, (*_ID, POINTER(Delivery), c_size_t)),
+    ("pawl_session_kept", c_int32, (*_ID, c_size_t, _OUT)),
+    ("pawl_view_kept", c_int32, (c_void_p, c_size_t, POINTER(Kept))),
+    ("pawl_session_forget", c_int32, (*_ID, c_uint32, c_uint32)),
 ]
 
 # ---------------------------------------------------------------- the library
@@ -489,3 +699,9 @@ def text(address: Optional[int], size: int) -> str:
 def utf8(value: str) -> bytes:
     """The bytes of a string. What is not text (a lone surrogate) is left for Pawl to refuse."""
     return value.encode("utf-8", "surrogatepass")
+
+
+def counted(value: str) -> Tuple[bytes, int]:
+    """The same as C takes a text: its bytes and how many."""
+    encoded = utf8(value)
+    return encoded, len(encoded)

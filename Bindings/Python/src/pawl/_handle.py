@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import threading
 import weakref
 from ctypes import byref, c_void_p
-from typing import Any, Callable, List, TypeVar
+from typing import Any, Callable, List, Optional, Set, TypeVar
 
 from ._abi import library
 from .errors import BusyError, ClosedError, Status
 from .hosts import Host
+from .values import check
 
 T = TypeVar("T")
 
@@ -35,6 +38,7 @@ class Handle:
         # In a forked child nobody is inside, and whoever held the lock may be gone.
         self._condition = threading.Condition()
         self._inside = 0
+        self._bells: Set[int] = set()  # pipes that wake who waits in here
 
     _closing = False
     _ended = False
@@ -45,26 +49,56 @@ class Handle:
 
     def call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Calls a function that takes this pointer first; raises what its status says."""
+        self._enter()
+        try:
+            self.host.call(function, self._pointer, *arguments)
+        finally:
+            self._leave()
+
+    def wait(self, descriptor: Optional[int], seconds: Optional[float]) -> None:
+        """Waits until `descriptor` is readable, the time is over, or somebody closes.
+
+        It counts as being inside, so that the descriptor, which belongs to the pointer, lives on.
+        """
+        here, bell = os.pipe()
+        try:
+            self._enter(bell)
+            try:
+                poll = select.poll()
+                for readable in (here, descriptor):
+                    if readable is not None:
+                        poll.register(readable, select.POLLIN)
+                poll.poll(None if seconds is None else math.ceil(min(seconds, _DAY) * 1000))
+            finally:
+                self._leave(bell)
+        finally:
+            os.close(here)
+            os.close(bell)
+
+    def _enter(self, *bells: int) -> None:
         with self._condition:
             if self._closing:
                 raise ClosedError(Status.CLOSED)
             self._inside += 1
+            self._bells.update(bells)
         self._depth.value = self._here + 1
-        try:
-            self.host.call(function, self._pointer, *arguments)
-        finally:
-            self._depth.value -= 1
-            with self._condition:
-                self._inside = max(0, self._inside - 1)
-                last = self._closing and not self._inside
-                self._condition.notify_all()
-            if last:
-                self._free(self._end)
+
+    def _leave(self, *bells: int) -> None:
+        self._depth.value -= 1
+        with self._condition:
+            self._inside = max(0, self._inside - 1)
+            self._bells.difference_update(bells)
+            last = self._closing and not self._inside
+            self._condition.notify_all()
+        if last:
+            self._free(self._end)
 
     def close(self) -> None:
         """Ends the pointer once nobody is inside. Does nothing the second time."""
         with self._condition:
             self._closing = True
+            for bell in self._bells:
+                os.write(bell, b"\0")
             if self._here:
                 return
             self._condition.wait_for(lambda: not self._inside)
@@ -92,6 +126,8 @@ class Handle:
             end(self._pointer)
 
 
+_DAY = 86_400.0  # poll takes milliseconds in an int
+
 _alive: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
@@ -117,3 +153,9 @@ def rows(
         return [convert(view, row) for row in range(library.pawl_view_count(view))]
     finally:
         library.pawl_view_close(view)
+
+
+def filled(struct: Any, function: Any, view: c_void_p, *at: int) -> Any:
+    """The struct, filled in from one row of a view."""
+    check(function(view, *at, byref(struct)))
+    return struct

@@ -4,6 +4,8 @@
     async with AsyncStore.open("app.pawl", key=key, create=True) as store:
         await store.put(scope, "API_KEY", b"...")
         await store.batch(lambda batch: batch.delete_all(scope))
+        async for item in store.items():
+            ...  # do it, then await store.ack(item.seq)
 
 Every store has one worker thread, on which all of its calls run one after another, callbacks
 included: a durable commit or a passphrase takes milliseconds to seconds, which the loop must not
@@ -25,13 +27,14 @@ from typing import (
     Coroutine,
     Generator,
     Optional,
+    Set,
     Type,
     TypeVar,
 )
 
 from .errors import ClosedError, Status
 from .store import Batch, Store
-from .values import Account, Metadata, Scope
+from .values import Account, Duration, Item, Metadata, Peer, Scope
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
@@ -61,6 +64,11 @@ def _opened(function: Callable[P, Store]) -> Callable[P, Opening]:
         return Opening(partial(function, *args, **kwargs))
 
     return call
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 class Opening:
@@ -102,6 +110,8 @@ class AsyncStore:
         self._store = store
         self._worker = worker
         self._process = os.getpid()
+        self._closing = False
+        self._waiting: Set[asyncio.Future[None]] = set()
 
     open = staticmethod(_opened(Store.open))
     memory = staticmethod(_opened(Store.memory))
@@ -119,6 +129,32 @@ class AsyncStore:
     account = _awaited(Store.account)
     accounts = _awaited(Store.accounts)
     delete_account = _awaited(Store.delete_account)
+    set_min_suite = _awaited(Store.set_min_suite)
+    create_package = _awaited(Store.create_package)
+    packages = _awaited(Store.packages)
+    delete_package = _awaited(Store.delete_package)
+    peer = _awaited(Store.peer)
+    peers = _awaited(Store.peers)
+    trust_peer = _awaited(Store.trust_peer)
+    allow_suite = _awaited(Store.allow_suite)
+    start_session = _awaited(Store.start_session)
+    reset_session = _awaited(Store.reset_session)
+    close_session = _awaited(Store.close_session)
+    session = _awaited(Store.session)
+    sessions = _awaited(Store.sessions)
+    encrypt = _awaited(Store.encrypt)
+    send = _awaited(Store.send)
+    receive = _awaited(Store.receive)
+    receive_many = _awaited(Store.receive_many)
+    kept = _awaited(Store.kept)
+    forget = _awaited(Store.forget)
+    take = _awaited(Store.take)
+    ack = _awaited(Store.ack)
+    fail = _awaited(Store.fail)
+    answer = _awaited(Store.answer)
+    run_due = _awaited(Store.run_due)
+    next_deadline = _awaited(Store.next_deadline)
+    nudge = _awaited(Store.nudge)
     orphans = _awaited(Store.orphans)
     reconcile = _awaited(Store.reconcile)
     verify = _awaited(Store.verify)
@@ -151,6 +187,60 @@ class AsyncStore:
                 return
             after = found[-1].id
 
+    async def iterate_peers(self, account: bytes, page: int = 1000) -> AsyncIterator[Peer]:
+        """All peers of an account, read `page` at a time; each page is a snapshot of its own."""
+        after = ""
+        while True:
+            found = await self.peers(account, after, page)
+            for row in found:
+                yield row
+            if len(found) < page:
+                return
+            after = found[-1].identity.name
+
+    async def items(self, limit: int = 1, lease: Duration = 30) -> AsyncIterator[Item]:
+        """Runs what is due and yields what is to be done, waiting in between.
+
+        It ends when the store is closed, and raises what `run_due` and `take` raise; then it can be
+        called again. Several may run at once, here and in other processes. An item whose task was
+        cancelled comes again at the end of its lease, or after `fail`. Items are taken `limit` at a
+        time, as `take` does, so with more than one, those not yielded yet are lent too. With a
+        `clock` of the host, or where the system has no descriptor, it looks ten times a second.
+        """
+        descriptor = await self._run(self._store._descriptor)
+        try:
+            while True:
+                found = await self._run(partial(self._store._turn, limit, lease))
+                for item in found:
+                    if self._store._is_lent(item):
+                        yield item
+                if not found:
+                    patience = partial(self._store._patience, descriptor)
+                    await self._wait(descriptor, await self._run(patience))
+        except ClosedError as error:
+            if error.reason is not Status.CLOSED:
+                raise
+
+    async def _wait(self, descriptor: Optional[int], seconds: Optional[float]) -> None:
+        """Waits until the descriptor is readable, the time is over, or somebody closes."""
+        if self._closing:
+            return
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        # A loop knows one reader of a descriptor: every waiter needs its own. It also outlives the
+        # store's, so that closing need not wait for waiters.
+        own = None if descriptor is None else os.dup(descriptor)
+        self._waiting.add(woken)
+        try:
+            if own is not None:
+                loop.add_reader(own, _wake, woken)
+            await asyncio.wait([woken], timeout=seconds)
+        finally:
+            self._waiting.discard(woken)
+            if own is not None:
+                loop.remove_reader(own)
+                os.close(own)
+
     async def batch(self, function: Callable[[Batch], R]) -> R:
         """Runs an ordinary function inside a batch on the worker and returns its result.
 
@@ -164,7 +254,10 @@ class AsyncStore:
         return await self._run(run)
 
     async def close(self) -> None:
-        """Closes the store after the calls made before. Closing twice is fine."""
+        """Closes the store after the calls made before, and ends `items`. Twice is fine."""
+        self._closing = True
+        for woken in self._waiting:
+            _wake(woken)
         try:
             await asyncio.shield(self._run(self._store.close))
         except ClosedError:

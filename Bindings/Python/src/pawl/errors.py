@@ -67,16 +67,26 @@ class Status(Code):
     MISUSE_TIME = 0x1001
     MISUSE_HANDLE = 0x1101
     MISUSE_ACCOUNT = 0x1201
+    MISUSE_PACKAGE = 0x1301
     STATE_BATCH = 0x0105
     STATE_CONFLICT = 0x0205
     STATE_WITHDRAWN = 0x0305
     STATE_LAST_SLOT = 0x0405
     STATE_NO_VAULT = 0x0505
+    STATE_IDENTITY = 0x0605
+    STATE_RECEIVE_ONLY = 0x0705
+    STATE_SUITE = 0x0805
+    STATE_SELF = 0x0905
+    STATE_RESERVATION = 0x0A05
     LIMIT_SECRET = 0x0109
     LIMIT_ATTRIBUTES = 0x0209
     LIMIT_SLOTS = 0x0309
     LIMIT_MEMORY = 0x0409
     LIMIT_COUNTER = 0x0509
+    LIMIT_MESSAGE = 0x0609
+    LIMIT_INDEX = 0x0709
+    LIMIT_SESSIONS = 0x0809
+    LIMIT_PACKAGES = 0x0909
     CORRUPT_KEY_LOST = 0x010B
     CORRUPT_NOT_PAWL = 0x020B
     STORE_INDETERMINATE = 0x010C
@@ -88,6 +98,7 @@ class Status(Code):
     STORE_LOST = 0x070C
     BUSY_REENTERED = 0x010D
     BUSY_CHANGED = 0x020D
+    BUSY_RATE = 0x030D
     CLOSED_FORKED = 0x010E
 
 
@@ -148,7 +159,7 @@ class ExistsError(PawlError):
 
 
 class StateError(PawlError):
-    """Not in this state: version conflict, withdrawn, last slot, no vault, inside a batch."""
+    """Not in this state: `reason` says which (a conflict, a batch, a receive-only session, ...)."""
 
 
 class TimeError(PawlError):
@@ -156,11 +167,11 @@ class TimeError(PawlError):
 
 
 class AuthError(PawlError):
-    """Wrong key. Never says which part was wrong."""
+    """A wrong key, or a frame or package that is not from the peer. Never says which part."""
 
 
 class ReplayError(PawlError):
-    """Seen before (reserved for sessions)."""
+    """This message was received before, or its session is closed."""
 
 
 class LimitError(PawlError):
@@ -180,7 +191,7 @@ class StoreError(PawlError):
 
 
 class BusyError(PawlError):
-    """Try again later: another writer, or a call from inside one of the store's callbacks."""
+    """Try again later: another writer, too often, or from inside one of the store's callbacks."""
 
 
 class ClosedError(PawlError):
@@ -188,7 +199,7 @@ class ClosedError(PawlError):
 
 
 class DesynchronizedError(PawlError):
-    """Reserved for sessions."""
+    """This state and the peer's have parted: reset the session. The report of it is recorded."""
 
 
 class InternalError(PawlError):

@@ -101,6 +101,10 @@ class Host:
         self.storage = None if storage is None else self._storage_table(storage)
         self._present = (clock, vault, storage) != (None, None, None)
 
+    def now(self) -> int:
+        """What the store's clock says."""
+        return time.time_ns() if self.clock is None else int(self.clock.now_ns(None))
+
     def call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Calls into C, then raises what its status, or a callback meanwhile, says."""
         if not self._present:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store, batches on it, and the credentials and accounts in both."""
+"""The store, batches on it, the credentials in both, and what a store does over time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ctypes
 import os
 import weakref
 from contextlib import contextmanager
-from ctypes import byref, c_int32, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from types import TracebackType
 from typing import (
     Any,
@@ -24,18 +24,18 @@ from typing import (
 )
 
 from . import _abi
-from ._abi import copied, library, text, utf8
-from ._handle import Handle, rows
-from .errors import Status
+from ._abi import copied, counted, library, text, utf8
+from ._handle import Handle, filled, rows
+from .accounts import Accounts, item_row
+from .errors import ClosedError, Status, StoreError
 from .hosts import Clock, Host, ListedVault, Storage, Vault
 from .values import (
     KEEP,
-    Account,
     Buffer,
     Credential,
     Damage,
     Duration,
-    Identity,
+    Item,
     Keep,
     Key,
     KeyKind,
@@ -48,11 +48,11 @@ from .values import (
     Slot,
     Stats,
     bounded,
-    check,
     duration_ns,
     ever,
     key_struct,
     moment_ns,
+    size_of,
     sized,
 )
 
@@ -110,10 +110,10 @@ class Credentials:
             options.expires_ns = moment_ns(expires)
         if not isinstance(label, Keep):
             flags |= _abi.PAWL_PUT_SET_LABEL
-            options.label, options.label_size = _text(label or "")
+            options.label, options.label_size = counted(label or "")
         if not isinstance(provider, Keep):
             flags |= _abi.PAWL_PUT_SET_PROVIDER
-            options.provider, options.provider_size = _text(provider or "")
+            options.provider, options.provider_size = counted(provider or "")
         if not isinstance(attributes, Keep):
             flags |= _abi.PAWL_PUT_SET_ATTRIBUTES
             pairs = [(utf8(key), utf8(value)) for key, value in (attributes or {}).items()]
@@ -125,7 +125,7 @@ class Credentials:
             self._handle.call(
                 library.pawl_credential_put,
                 _scope(scope),
-                *_text(name),
+                *counted(name),
                 address,
                 size,
                 options,
@@ -148,7 +148,7 @@ class Credentials:
     def has(self, scope: Scope, name: str) -> bool:
         """Whether there is one that has not expired."""
         has = c_int32()
-        self._handle.call(library.pawl_credential_has, _scope(scope), *_text(name), byref(has))
+        self._handle.call(library.pawl_credential_has, _scope(scope), *counted(name), byref(has))
         return bool(has.value)
 
     def delete(self, scope: Scope, name: str, *, recovery: Duration = 0) -> None:
@@ -157,7 +157,7 @@ class Credentials:
         NotFoundError.
         """
         self._handle.call(
-            library.pawl_credential_delete, _scope(scope), *_text(name), duration_ns(recovery)
+            library.pawl_credential_delete, _scope(scope), *counted(name), duration_ns(recovery)
         )
 
     def restore(self, scope: Scope, name: str, version: Optional[int] = None) -> None:
@@ -168,14 +168,14 @@ class Credentials:
         self._handle.call(
             library.pawl_credential_restore,
             _scope(scope),
-            *_text(name),
+            *counted(name),
             bounded(version or 0, 64, Status.MISUSE_SIZE),
         )
 
     def deleted(self, scope: Scope, name: str) -> List[Metadata]:
         """The deleted versions of a name that can be restored, oldest first."""
         return rows(
-            self._handle, _metadata, library.pawl_credential_deleted, _scope(scope), *_text(name)
+            self._handle, _metadata, library.pawl_credential_deleted, _scope(scope), *counted(name)
         )
 
     # ------------------------------------------------------------ a scope
@@ -190,8 +190,8 @@ class Credentials:
             _metadata,
             library.pawl_credential_list,
             _scope(scope),
-            *_text(after),
-            bounded(limit, _SIZE_BITS, Status.MISUSE_SIZE),
+            *counted(after),
+            size_of(limit),
         )
 
     def iterate(self, scope: Scope, page: int = 1000) -> Iterator[Metadata]:
@@ -215,49 +215,6 @@ class Credentials:
         self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, byref(count))
         return count.value
 
-    # ------------------------------------------------------------ accounts
-
-    def create_account(self, name: str) -> bytes:
-        """Draws an identity under a name, which peers will see, and returns its account's id.
-
-        The name has 1-255 bytes of UTF-8 without NUL: else MisuseError (`MISUSE_ACCOUNT`). Names
-        need not differ.
-        """
-        id = ctypes.create_string_buffer(_abi.PAWL_ACCOUNT_ID_SIZE)
-        self._handle.call(library.pawl_account_create, *_text(name), id)
-        return id.raw
-
-    def account(self, id: bytes) -> Account:
-        """The account of this id. NotFoundError."""
-        return rows(self._handle, _account, library.pawl_account_get, _account_id(id))[0]
-
-    def accounts(self, after: Optional[bytes] = None, limit: int = 1000) -> List[Account]:
-        """One page: at most `limit` (1-10000) in the order of their ids, after the id `after`.
-
-        Fewer than `limit` are the last page. A damaged one is left out; `verify` names it.
-        """
-        return rows(
-            self._handle,
-            _account,
-            library.pawl_account_list,
-            None if after is None else _account_id(after),
-            bounded(limit, _SIZE_BITS, Status.MISUSE_SIZE),
-        )
-
-    def iterate_accounts(self, page: int = 1000) -> Iterator[Account]:
-        """All accounts, read `page` at a time; each page is a snapshot of its own."""
-        after = None
-        while True:
-            found = self.accounts(after, page)
-            yield from found
-            if len(found) < page:
-                return
-            after = found[-1].id
-
-    def delete_account(self, id: bytes) -> None:
-        """Erases an account and its secret keys. NotFoundError."""
-        self._handle.call(library.pawl_account_delete, _account_id(id))
-
     # ------------------------------------------------------------ looking inside
 
     def orphans(self, after: Optional[bytes] = None, limit: int = 1000) -> List[Orphan]:
@@ -267,7 +224,7 @@ class Credentials:
             _orphan,
             library.pawl_credential_orphans,
             None if after is None else sized(after, _abi.PAWL_VAULT_ID_SIZE),
-            bounded(limit, _SIZE_BITS, Status.MISUSE_SIZE),
+            size_of(limit),
         )
 
     def verify(self) -> List[Damage]:
@@ -296,10 +253,10 @@ class Credentials:
     def _one(
         self, convert: Callable[[c_void_p, int], T], function: Any, scope: Scope, name: str
     ) -> T:
-        return rows(self._handle, convert, function, _scope(scope), *_text(name))[0]
+        return rows(self._handle, convert, function, _scope(scope), *counted(name))[0]
 
 
-class Batch(Credentials):
+class Batch(Credentials, Accounts):
     """One write transaction, made by `Store.batch()`; used by one thread at a time.
 
     Others see what it wrote after the commit, all at once. A call that raises changed nothing, and
@@ -311,8 +268,8 @@ class Batch(Credentials):
         self._store = store  # keeps it open
 
 
-class Store(Credentials):
-    """A sealed database of credentials; usable from any number of threads and processes at once.
+class Store(Credentials, Accounts):
+    """A sealed database, usable from any number of threads and processes at once.
 
     `with` closes it, and so does the end of its life. After fork() the child's copy answers
     ClosedError to everything: open the file again there.
@@ -492,25 +449,125 @@ class Store(Credentials):
         )
         return rows(self._handle, _orphan, library.pawl_credential_reconcile, options)
 
+    # ------------------------------------------------------------ what is due, what is to be done
+
+    def items(self, limit: int = 1, lease: Duration = 30) -> Iterator[Item]:
+        """Runs what is due and yields what is to be done, waiting in between.
+
+            for item in store.items():
+                ...  # do it, then store.ack(item.seq)
+
+        It ends when the store is closed, and raises what `run_due` and `take` raise; then it can be
+        called again. Several may run at once, in this process and others. Items are taken `limit`
+        at a time, as `take` does, so with more than one, those not yielded yet are lent too: when
+        the loop is left they come again at the end of their lease. With a `clock` of the host, or
+        where the system has no descriptor (see `fileno`), it looks ten times a second.
+        """
+        descriptor = self._descriptor()
+        try:
+            while True:
+                found = self._turn(limit, lease)
+                for item in found:
+                    if self._is_lent(item):
+                        yield item
+                if not found:
+                    self._handle.wait(descriptor, self._patience(descriptor))
+        except ClosedError as error:
+            if error.reason is not Status.CLOSED:
+                raise
+
+    def take(self, limit: int = 100, lease: Duration = 30) -> List[Item]:
+        """At most `limit` (1-10000) items to be done now, lent for `lease` (at most a day).
+
+        Nobody else gets one of them, or a later one of its lane, before it is settled (`ack`,
+        `fail`, `answer`) or its lease ends. Items of one lane (the frames of a session, the
+        requests of an account, its events) come in the order of `seq`. At most 32 MiB at once, but
+        always one.
+        """
+        return rows(
+            self._handle,
+            item_row,
+            library.pawl_outbox_take,
+            size_of(limit),
+            duration_ns(lease) or 1,  # C reads 0 as the default
+        )
+
+    def run_due(self, limit: int = 100) -> int:
+        """Runs at most `limit` (1-10000) jobs that are due, and returns how many.
+
+        Fewer than `limit` mean that none is left. Each runs in a transaction of its own, and one
+        that fails is tried again later.
+        """
+        ran = c_size_t()
+        self._handle.call(library.pawl_store_run_due, size_of(limit), byref(ran), None)
+        return ran.value
+
+    def next_deadline(self) -> Optional[int]:
+        """When the next job is due or the next item can be taken: nanoseconds since 1970.
+
+        In the past if that is now, None if nothing is planned.
+        """
+        deadline = c_int64()
+        self._handle.call(library.pawl_store_next_deadline, byref(deadline))
+        return ever(deadline.value)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while a job is due or an item can be taken.
+
+        So a store can be registered in `select` and `selectors`; take it out again before `close`.
+        Never read, write or close it. With a `clock` it tells of new items and earlier deadlines
+        only. StoreError (`STORE_CANNOT_OPEN`): the system refused one, or this is no Linux.
+        """
+        descriptor = c_int32()
+        self._handle.call(library.pawl_store_fd, byref(descriptor))
+        return descriptor.value
+
+    def nudge(self) -> None:
+        """Makes who waits on this store look again.
+
+        Needed after another process committed to a `storage` of the host.
+        """
+        self._handle.call(library.pawl_store_nudge)
+
+    def _descriptor(self) -> Optional[int]:
+        try:
+            return self.fileno()
+        except StoreError as error:
+            if error.reason is not Status.STORE_CANNOT_OPEN:
+                raise
+            return None
+
+    def _turn(self, limit: int, lease: Duration) -> List[Item]:
+        """One turn of `items`: runs all that is due, then takes."""
+        while self.run_due(_JOBS) == _JOBS:
+            pass
+        return self.take(limit, lease)
+
+    def _is_lent(self, item: Item) -> bool:
+        """Whether an item that was taken is still nobody else's."""
+        return self._handle.host.now() < item.lease_ns
+
+    def _patience(self, descriptor: Optional[int]) -> Optional[float]:
+        """How many seconds `items` waits at most; None: the descriptor tells it when to look."""
+        if descriptor is not None and self._handle.host.clock is None:
+            return None
+        # The descriptor knows nothing of a host's clock, and a change may reach one waiter alone.
+        deadline = self.next_deadline()
+        if deadline is None:
+            return _LOOK
+        return min(max(0, deadline - self._handle.host.now()) / 1e9, _LOOK)
+
+
+_JOBS = 100
+_LOOK = 0.1  # seconds
 
 # ---------------------------------------------------------------- to C
 
-_SIZE_BITS = ctypes.sizeof(ctypes.c_size_t) * 8
-
-
-def _text(value: str) -> Tuple[bytes, int]:
-    encoded = utf8(value)
-    return encoded, len(encoded)
-
 
 def _scope(scope: Scope) -> _abi.Scope:
-    user, user_size = _text(scope.user)
-    project, project_size = _text(scope.project)
+    user, user_size = counted(scope.user)
+    project, project_size = counted(scope.project)
     return _abi.Scope(user=user, user_size=user_size, project=project, project_size=project_size)
-
-
-def _account_id(id: bytes) -> bytes:
-    return sized(id, _abi.PAWL_ACCOUNT_ID_SIZE)
 
 
 def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:
@@ -521,16 +578,11 @@ def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:
 # ---------------------------------------------------------------- from C
 
 
-def _row(struct: Any, function: Any, view: c_void_p, *at: int) -> Any:
-    check(function(view, *at, byref(struct)))
-    return struct
-
-
 def _fields(view: c_void_p, row: int) -> Tuple[_abi.Credential, Dict[str, Any]]:
-    found = _row(_abi.Credential(), library.pawl_view_credential, view, row)
+    found = filled(_abi.Credential(), library.pawl_view_credential, view, row)
     attributes = {}
     for index in range(found.attribute_count):
-        pair = _row(_abi.Attribute(), library.pawl_view_attribute, view, row, index)
+        pair = filled(_abi.Attribute(), library.pawl_view_attribute, view, row, index)
         attributes[text(pair.key, pair.key_size)] = text(pair.value, pair.value_size)
     return found, {
         "name": text(found.name, found.name_size),
@@ -557,27 +609,20 @@ def _credential(view: c_void_p, row: int) -> Credential:
     return Credential(**fields, secret=copied(found.secret, found.secret_size))
 
 
-def _account(view: c_void_p, row: int) -> Account:
-    found = _row(_abi.Account(), library.pawl_view_account, view, row)
-    name = text(found.name, found.name_size)
-    identity = Identity(bytes(found.signing_key), bytes(found.agreement_key), name)
-    return Account(bytes(found.id), identity, found.created_ns)
-
-
 def _damage(view: c_void_p, row: int) -> Damage:
-    found = _row(_abi.Damage(), library.pawl_view_damage, view, row)
+    found = filled(_abi.Damage(), library.pawl_view_damage, view, row)
     return Damage(found.status, copied(found.key, found.key_size))
 
 
 def _slot(view: c_void_p, row: int) -> Slot:
-    found = _row(_abi.Slot(), library.pawl_view_slot, view, row)
+    found = filled(_abi.Slot(), library.pawl_view_slot, view, row)
     return Slot(
         found.number, KeyKind(found.kind), found.passes, found.memory_size, found.created_ns
     )
 
 
 def _orphan(view: c_void_p, row: int) -> Orphan:
-    found = _row(_abi.Orphan(), library.pawl_view_orphan, view, row)
+    found = filled(_abi.Orphan(), library.pawl_view_orphan, view, row)
     return Orphan(
         kind=OrphanKind(found.kind),
         outcome=OrphanOutcome(found.outcome),

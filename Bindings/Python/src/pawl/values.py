@@ -66,6 +66,14 @@ def sized(value: bytes, size: int) -> bytes:
     return value
 
 
+_SIZE_BITS = ctypes.sizeof(ctypes.c_size_t) * 8
+
+
+def size_of(value: SupportsIndex) -> int:
+    """A limit or a count that C can take."""
+    return bounded(value, _SIZE_BITS, Status.MISUSE_SIZE)
+
+
 def moment_ns(moment: Moment) -> int:
     """Nanoseconds since 1970 of an aware datetime; an int is that already."""
     if not isinstance(moment, datetime):
@@ -279,19 +287,22 @@ class Identity:
     def _with(self, other: Identity, function: Any, room: int) -> bytes:
         out = ctypes.create_string_buffer(room)
         size = ctypes.c_size_t()
-        check(function(self._struct(), other._struct(), out, room, ctypes.byref(size)))
+        mine, theirs = identity_struct(self), identity_struct(other)
+        check(function(mine, theirs, out, room, ctypes.byref(size)))
         return out.raw[: size.value]
 
-    def _struct(self) -> _abi.Identity:
-        size = _abi.PAWL_IDENTITY_KEY_SIZE
-        array = ctypes.c_uint8 * size
-        name = _abi.utf8(self.name)
-        return _abi.Identity(
-            signing_key=array(*sized(self.signing_key, size)),
-            agreement_key=array(*sized(self.agreement_key, size)),
-            name=name,
-            name_size=len(name),
-        )
+
+def identity_struct(identity: Identity) -> _abi.Identity:
+    """An identity as C takes it."""
+    size = _abi.PAWL_IDENTITY_KEY_SIZE
+    array = ctypes.c_uint8 * size
+    name, name_size = _abi.counted(identity.name)
+    return _abi.Identity(
+        signing_key=array(*sized(identity.signing_key, size)),
+        agreement_key=array(*sized(identity.agreement_key, size)),
+        name=name,
+        name_size=name_size,
+    )
 
 
 @dataclass(frozen=True)
@@ -307,6 +318,224 @@ class Account:
     def created(self) -> datetime:
         """`created_ns` as a datetime in UTC."""
         return _moment(self.created_ns)
+
+
+# ---------------------------------------------------------------- key packages and peers
+
+
+class Suite(Code):
+    """The key agreement of a session."""
+
+    X25519 = 1
+    XWING = 2
+    """With X-Wing, where libsodium has it (1.0.22)."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A signed key package. Initiators take its `data`, then that of one of its one-time keys."""
+
+    id: bytes
+    """16 bytes."""
+    one_time_count: int
+    """How many of its one-time keys were not used yet."""
+    not_before_ns: int
+    not_after_ns: int
+    data: bytes
+    """What a server may give to anybody."""
+
+    @property
+    def not_before(self) -> datetime:
+        """`not_before_ns` as a datetime in UTC."""
+        return _moment(self.not_before_ns)
+
+    @property
+    def not_after(self) -> datetime:
+        """`not_after_ns` as a datetime in UTC."""
+        return _moment(self.not_after_ns)
+
+
+@dataclass(frozen=True)
+class OneTimeKey:
+    """A one-time key of a package. A server gives each to one initiator."""
+
+    package: bytes
+    """The id of its package."""
+    key_id: int
+    data: bytes
+
+
+class Trust(Code):
+    """What is thought of a peer's identity."""
+
+    UNVERIFIED = 0
+    """Whatever keys its name shows are taken, and a change is told."""
+    VERIFIED = 1
+    """The user compared safety numbers: other keys must be accepted first."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody an account has, had or expects a session with, known by name."""
+
+    identity: Identity
+    trust: Trust
+    suite: Suite
+    """The strongest seen; a weaker one is refused."""
+    new_identity: Optional[Identity]
+    """Other keys that were seen and wait to be accepted, with `trust_peer`."""
+    session: Optional[bytes]
+    """The id of the one to send in."""
+    changed_ns: int
+    """When its keys were first seen, or changed last."""
+
+    @property
+    def changed(self) -> datetime:
+        """`changed_ns` as a datetime in UTC."""
+        return _moment(self.changed_ns)
+
+
+# ---------------------------------------------------------------- sessions and messages
+
+
+@dataclass(frozen=True)
+class Session:
+    """One side of two accounts' shared ratchet."""
+
+    id: bytes
+    """16 bytes. The sides of a session differ in the last bit, 0 on the initiator's."""
+    account: bytes
+    """The id of the account on this side."""
+    peer: Identity
+    suite: Suite
+    epoch: int
+    sent: int
+    """The next index to be reserved in this epoch."""
+    received: int
+    """The next index expected in this epoch."""
+    skipped: int
+    """Keys kept for messages that are late."""
+    initiator: bool
+    """This side started it."""
+    confirmed: bool
+    """Both sides are known to have it."""
+    receive_only: bool
+    """Another one has taken its place."""
+    desynchronized: bool
+    """It was reported, and waits for `reset_session`."""
+    created_ns: int
+    ends_ns: Optional[int]
+    """When it is erased, being receive-only or unconfirmed. None: it is not."""
+
+    @property
+    def created(self) -> datetime:
+        """`created_ns` as a datetime in UTC."""
+        return _moment(self.created_ns)
+
+    @property
+    def ends(self) -> Optional[datetime]:
+        """`ends_ns` as a datetime in UTC."""
+        return moment_of(self.ends_ns)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A frame that was decrypted. `plaintext` is a copy in a `bytes`, which Python cannot wipe."""
+
+    plaintext: Optional[bytes] = field(repr=False)
+    """None: it carried no message, not even one of 0 bytes."""
+    session: bytes
+    epoch: int
+    index: int
+    again: bool
+    """It was kept from an earlier time."""
+    new_session: bool
+    """It set the session up."""
+    unaccepted: bool
+    """It is from new keys of a verified peer, which were not accepted yet."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A message that was received with `keep` and not forgotten yet."""
+
+    session: bytes
+    epoch: int
+    index: int
+    plaintext: bytes = field(repr=False)
+
+
+# ---------------------------------------------------------------- the outbox
+
+
+class ItemKind(Code):
+    """What is to be done about an item."""
+
+    FRAME = 1
+    """Deliver `body` to `peer`, then `ack`."""
+    REQUEST = 2
+    """Do what `request` says, then `answer`."""
+    EVENT = 3
+    """Note what `event` says, then `ack`."""
+
+
+class Event(Code):
+    """Something that is true now."""
+
+    IDENTITY_CHANGED = 1
+    """This peer has other keys than before: show it to the user."""
+    LOST = 2
+    """`count` messages of this session will never be readable."""
+    DESYNCHRONIZED = 3
+    """Fetch a key package of this peer and call `reset_session`."""
+    SETUP_EXPIRED = 4
+    """Nobody answered this session's set-up; a request asks for a new package."""
+    SESSION_ENDED = 5
+    """A session that was receive-only, or never confirmed, is erased."""
+
+
+class Request(Code):
+    """Something to fetch or publish."""
+
+    PACKAGE = 1
+    """Fetch a key package of `peer`; answer with its bytes."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """What leaves the library, handed out at least once."""
+
+    kind: ItemKind
+    event: Optional[Event]
+    """None unless `kind` is EVENT."""
+    request: Optional[Request]
+    """None unless `kind` is REQUEST."""
+    seq: int
+    """Increasing; what `ack`, `fail` and `answer` take."""
+    attempts: int
+    """How often it was handed out before."""
+    count: int
+    """As its event says, else 0."""
+    account: bytes
+    """The id of the account it is about."""
+    session: Optional[bytes]
+    """The id of the session it is about."""
+    peer: Identity
+    body: bytes = field(repr=False)
+    """The frame, else empty."""
+    created_ns: int
+    lease_ns: int
+    """When it may be handed out to somebody else."""
+
+    @property
+    def created(self) -> datetime:
+        """`created_ns` as a datetime in UTC."""
+        return _moment(self.created_ns)
+
+    @property
+    def lease(self) -> datetime:
+        """`lease_ns` as a datetime in UTC."""
+        return _moment(self.lease_ns)
 
 
 # ---------------------------------------------------------------- the store itself

@@ -1,0 +1,497 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accounts and all that is theirs: key packages, peers, sessions, messages, items to settle."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import ExitStack
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
+
+from . import _abi
+from ._abi import Borrowed, copied, counted, library, text
+from ._handle import Handle, filled, rows
+from .errors import PawlError, Status, error_of
+from .values import (
+    Account,
+    Buffer,
+    Duration,
+    Event,
+    Identity,
+    Item,
+    ItemKind,
+    Kept,
+    OneTimeKey,
+    Package,
+    Peer,
+    Received,
+    Request,
+    Session,
+    Suite,
+    Trust,
+    bounded,
+    duration_ns,
+    ever,
+    identity_struct,
+    size_of,
+    sized,
+)
+
+
+class Accounts:
+    """What a store and a batch have in common about accounts.
+
+    Every method may raise what those of `Credentials` may; the other errors are named. Ids have 16
+    bytes (MisuseError, `MISUSE_SIZE`), names of accounts and peers 1-255 bytes of UTF-8 without NUL
+    (`MISUSE_ACCOUNT`). Plaintexts, frames and packages go in from any buffer, where it lies.
+    """
+
+    _handle: Handle
+
+    # ------------------------------------------------------------ accounts
+
+    def create_account(self, name: str) -> bytes:
+        """Draws an identity under a name, which peers will see, and returns its account's id.
+
+        Names need not differ.
+        """
+        id = ctypes.create_string_buffer(_abi.PAWL_ACCOUNT_ID_SIZE)
+        self._handle.call(library.pawl_account_create, *counted(name), id)
+        return id.raw
+
+    def account(self, id: bytes) -> Account:
+        """The account of this id. NotFoundError."""
+        return rows(self._handle, _account, library.pawl_account_get, _id(id))[0]
+
+    def accounts(self, after: Optional[bytes] = None, limit: int = 1000) -> List[Account]:
+        """One page: at most `limit` (1-10000) in the order of their ids, after the id `after`.
+
+        Fewer than `limit` are the last page. A damaged one is left out; `verify` names it.
+        """
+        return rows(
+            self._handle, _account, library.pawl_account_list, _after(after), size_of(limit)
+        )
+
+    def iterate_accounts(self, page: int = 1000) -> Iterator[Account]:
+        """All accounts, read `page` at a time; each page is a snapshot of its own."""
+        after = None
+        while True:
+            found = self.accounts(after, page)
+            yield from found
+            if len(found) < page:
+                return
+            after = found[-1].id
+
+    def delete_account(self, id: bytes) -> None:
+        """Erases an account and its secret keys. NotFoundError."""
+        self._handle.call(library.pawl_account_delete, _id(id))
+
+    def set_min_suite(self, account: bytes, suite: Suite) -> None:
+        """Sets the weakest suite that this account uses. NotFoundError."""
+        self._handle.call(library.pawl_account_set_min_suite, _id(account), _code(suite))
+
+    # ------------------------------------------------------------ key packages
+
+    def create_package(
+        self, account: bytes, *, one_time_keys: int = 0, lifetime: Optional[Duration] = None
+    ) -> Tuple[Package, List[OneTimeKey]]:
+        """Draws a key package and its one-time keys (0-500), to be given to a server.
+
+        Initiators take its `data`, followed by that of at most one of its one-time keys. It is
+        valid for `lifetime`: a timedelta or seconds, by default and at most 90 days.
+
+        NotFoundError. LimitError (`LIMIT_PACKAGES`): the account has 16 packages.
+        """
+        options = _abi.PackageOptions(
+            lifetime_ns=0 if lifetime is None else duration_ns(lifetime) or -1,  # 0: the default
+            one_time_count=bounded(one_time_keys, 32, Status.MISUSE_SIZE),
+        )
+        first, *others = rows(
+            self._handle, _package, library.pawl_package_create, _id(account), options
+        )
+        return _signed(first), [OneTimeKey(bytes(key.id), key.key_id, data) for key, data in others]
+
+    def packages(self, account: bytes) -> List[Package]:
+        """The account's packages, oldest first."""
+        found = rows(self._handle, _package, library.pawl_package_list, _id(account))
+        return [_signed(row) for row in found]
+
+    def delete_package(self, account: bytes, package: bytes) -> None:
+        """Erases the private half of a package (by its id) and of its one-time keys.
+
+        Who uses it from now on cannot be read. NotFoundError.
+        """
+        self._handle.call(
+            library.pawl_package_delete, _id(account), sized(package, _abi.PAWL_PACKAGE_ID_SIZE)
+        )
+
+    # ------------------------------------------------------------ peers
+
+    def peer(self, account: bytes, name: str) -> Peer:
+        """Whom this account knows under a name. NotFoundError."""
+        return rows(self._handle, _peer, library.pawl_peer_get, _id(account), *counted(name))[0]
+
+    def peers(self, account: bytes, after: str = "", limit: int = 1000) -> List[Peer]:
+        """One page: at most `limit` (1-10000) of an account's peers, after the one named `after`.
+
+        The order is stable and means nothing. Fewer than `limit` are the last page.
+        """
+        return rows(
+            self._handle,
+            _peer,
+            library.pawl_peer_list,
+            _id(account),
+            *counted(after),
+            size_of(limit),
+        )
+
+    def iterate_peers(self, account: bytes, page: int = 1000) -> Iterator[Peer]:
+        """All peers of an account, read `page` at a time; each page is a snapshot of its own."""
+        after = ""
+        while True:
+            found = self.peers(account, after, page)
+            yield from found
+            if len(found) < page:
+                return
+            after = found[-1].identity.name
+
+    def trust_peer(self, account: bytes, identity: Identity, trust: Trust) -> None:
+        """Says what is thought of a peer's identity; accepts it if it waited to be accepted.
+
+        Sessions with the peer's former keys become receive-only. One that is not known yet is
+        noted. NotFoundError: no such account.
+        """
+        self._handle.call(
+            library.pawl_peer_trust, _id(account), identity_struct(identity), _code(trust)
+        )
+
+    def allow_suite(self, account: bytes, name: str, suite: Suite) -> None:
+        """Allows a weaker suite again than this peer once used. NotFoundError."""
+        self._handle.call(library.pawl_peer_allow_suite, _id(account), *counted(name), _code(suite))
+
+    # ------------------------------------------------------------ sessions
+
+    def start_session(self, account: bytes, peer_name: str, package: Buffer) -> bytes:
+        """Starts a session with whoever signed a key package, and returns its id.
+
+        `peer_name` is whom the host means, and the package must carry it. `package` is the `data`
+        of a package, followed by that of one of its one-time keys if there is one. No frame is
+        needed: until the first answer every message carries what the peer needs to join. After 24
+        hours without an answer a fresh package is asked for (`Request.PACKAGE`).
+
+        NotFoundError: no such account. MisuseError (`MISUSE_PACKAGE`): not a package. VersionError.
+        AuthError: a wrong signature, name or key. TimeError: expired, not yet valid, or valid for
+        too long. StateError: `STATE_IDENTITY`, `STATE_SUITE`, `STATE_SELF`. LimitError
+        (`LIMIT_SESSIONS`).
+        """
+        id = ctypes.create_string_buffer(_abi.PAWL_SESSION_ID_SIZE)
+        name, name_size = counted(peer_name)
+        with Borrowed(package) as (address, size):
+            options = _abi.StartOptions(
+                peer_name=name, peer_name_size=name_size, package=address, package_size=size
+            )
+            self._handle.call(library.pawl_session_start, _id(account), options, id)
+        return id.raw
+
+    def reset_session(self, session: bytes, package: Buffer) -> bytes:
+        """Starts a session in place of one that is desynchronized, and returns its id.
+
+        `package` is a fresh one of the same identity (another is AuthError); the old session
+        becomes receive-only. Else as `start_session`. BusyError (`BUSY_RATE`): at most one a minute
+        for each peer.
+        """
+        id = ctypes.create_string_buffer(_abi.PAWL_SESSION_ID_SIZE)
+        with Borrowed(package) as (address, size):
+            self._handle.call(library.pawl_session_reset, _id(session), address, size, id)
+        return id.raw
+
+    def close_session(self, session: bytes) -> None:
+        """Erases a session's keys, and its kept messages; frames in the outbox stay.
+
+        NotFoundError.
+        """
+        self._handle.call(library.pawl_session_close, _id(session))
+
+    def session(self, id: bytes) -> Session:
+        """The session of this id. NotFoundError."""
+        return rows(self._handle, _session, library.pawl_session_get, _id(id))[0]
+
+    def sessions(self, account: bytes, peer_name: str) -> List[Session]:
+        """All sessions of an account with one peer, oldest first."""
+        return rows(
+            self._handle, _session, library.pawl_session_list, _id(account), *counted(peer_name)
+        )
+
+    # ------------------------------------------------------------ messages
+
+    def encrypt(self, session: bytes, plaintext: Buffer) -> bytes:
+        """Encrypts 0 bytes to 16 MiB and returns the frame, at most 4096 bytes longer.
+
+        Delivering it is the caller's. No crash, copy or other process makes its key be used again.
+
+        NotFoundError. StateError: `STATE_RECEIVE_ONLY`, `STATE_IDENTITY`, `STATE_RESERVATION` (in a
+        batch: encrypt outside, or send). TimeError: the peer's package expired before the first
+        message. LimitError: `LIMIT_MESSAGE`, `LIMIT_INDEX`.
+        """
+        written = c_size_t()
+        with Borrowed(plaintext) as (address, size):
+            room = size + _abi.PAWL_FRAME_OVERHEAD_MAX
+            out = ctypes.create_string_buffer(room)
+            self._handle.call(
+                library.pawl_session_encrypt,
+                _id(session),
+                address,
+                size,
+                out,
+                room,
+                byref(written),
+            )
+        return ctypes.string_at(out, written.value)
+
+    def send(self, session: bytes, plaintext: Buffer) -> int:
+        """Encrypts and puts the frame into the outbox; durable when it returns the item's `seq`.
+
+        Errors as of `encrypt`, but `STATE_RESERVATION`.
+        """
+        ticket = c_uint64()
+        with Borrowed(plaintext) as (address, size):
+            self._handle.call(library.pawl_session_send, _id(session), address, size, byref(ticket))
+        return ticket.value
+
+    def receive(self, account: bytes, frame: Buffer, *, keep: bool = False) -> Received:
+        """Decrypts a frame that arrived for an account, setting a session up if need be.
+
+        What it used up is durable before the plaintext is returned: a crash may lose it, but with
+        `keep` it is kept, sealed, until `forget`, and the same frame returns it again.
+
+        AuthError: not from the peer, or damaged. NotFoundError: no such account, session or
+        package. ReplayError: received before. DesynchronizedError: from the peer, but its key
+        cannot be had here; told once, as `Event.DESYNCHRONIZED`. VersionError: a frame of a newer
+        Pawl. LimitError (`LIMIT_SESSIONS`). TimeError: the package that it uses is over.
+        StateError: `STATE_SUITE`, `STATE_SELF`.
+        """
+        found = _abi.Received()
+        written = c_size_t()
+        with Borrowed(frame) as (address, size):
+            out = ctypes.create_string_buffer(size)
+            try:
+                self._handle.call(
+                    library.pawl_account_receive,
+                    _id(account),
+                    _abi.Frame(flags=_keep(keep), bytes=address, size=size),
+                    out,
+                    size,
+                    byref(written),
+                    byref(found),
+                )
+                return _received(found.flags, found, copied(ctypes.addressof(out), written.value))
+            finally:
+                ctypes.memset(out, 0, size)
+
+    def receive_many(
+        self, account: bytes, frames: Iterable[Buffer], *, keep: bool = False
+    ) -> List[Union[Received, PawlError]]:
+        """The same for up to 10000 frames in one transaction: a result or an error for each.
+
+        If it raises, nothing was received.
+        """
+        with ExitStack() as stack:
+            borrowed = [stack.enter_context(Borrowed(frame)) for frame in frames]
+            room = sum(size for _, size in borrowed)
+            out = ctypes.create_string_buffer(room)
+            at = ctypes.addressof(out)
+            deliveries = (_abi.Delivery * len(borrowed))()
+            for index, (address, size) in enumerate(borrowed):
+                deliveries[index] = _abi.Delivery(
+                    flags=_keep(keep), frame=address, frame_size=size, out=at, out_size=size
+                )
+                at += size
+            try:
+                self._handle.call(
+                    library.pawl_account_receive_many, _id(account), deliveries, len(borrowed)
+                )
+                return [_delivered(delivery) for delivery in deliveries]
+            finally:
+                ctypes.memset(out, 0, room)
+
+    def kept(self, session: bytes, limit: int = 1000) -> List[Kept]:
+        """Messages that were received with `keep` and not forgotten yet, by epoch and index.
+
+        At most `limit` (1-10000), and at most 32 MiB but always one: forget them and ask again.
+        """
+        return rows(self._handle, _kept, library.pawl_session_kept, _id(session), size_of(limit))
+
+    def forget(self, session: bytes, epoch: int, index: int) -> None:
+        """Erases a kept message: the host has it. Forgetting again is fine."""
+        self._handle.call(
+            library.pawl_session_forget,
+            _id(session),
+            bounded(epoch, 32, Status.MISUSE_SIZE),
+            bounded(index, 32, Status.MISUSE_SIZE),
+        )
+
+    # ------------------------------------------------------------ settling items
+
+    def ack(self, *seqs: int) -> None:
+        """Items are done (delivered, noted), or requests given up: all of up to 10000, or none.
+
+        This, `fail` and `answer` settle items with or without a lease, from anywhere, and may be
+        repeated. NotFoundError: no item ever had this number.
+        """
+        numbers = (c_uint64 * len(seqs))(*map(_seq, seqs))
+        self._handle.call(library.pawl_outbox_ack, numbers, len(seqs))
+
+    def fail(self, seq: int, retry_after: Optional[Duration] = None) -> None:
+        """An item is not done: it can be taken again after `retry_after` (seconds or timedelta).
+
+        None: later each time, at most after an hour. NotFoundError.
+        """
+        after = 0 if retry_after is None else duration_ns(retry_after) or 1  # 0: Pawl decides
+        self._handle.call(library.pawl_outbox_fail, _seq(seq), after)
+
+    def answer(self, seq: int, body: Buffer) -> None:
+        """A request is done, and this is what it asked for.
+
+        `Request.PACKAGE`: what `start_session` takes as `package`; on its errors the request stays.
+        MisuseError (`MISUSE_FLAGS`): not a request. NotFoundError.
+        """
+        with Borrowed(body) as (address, size):
+            self._handle.call(library.pawl_outbox_answer, _seq(seq), address, size)
+
+
+# ---------------------------------------------------------------- to C
+
+
+def _id(id: bytes) -> bytes:
+    """Of an account or a session."""
+    return sized(id, _abi.PAWL_ACCOUNT_ID_SIZE)
+
+
+def _after(id: Optional[bytes]) -> Optional[bytes]:
+    """The id that a page starts behind; None: at the start."""
+    return None if id is None else _id(id)
+
+
+def _code(value: int) -> int:
+    return bounded(value, 32, Status.MISUSE_FLAGS)
+
+
+def _seq(value: int) -> int:
+    return bounded(value, 64, Status.MISUSE_SIZE)
+
+
+def _keep(keep: bool) -> int:
+    return _abi.PAWL_RECEIVE_KEEP if keep else 0
+
+
+# ---------------------------------------------------------------- from C
+
+
+def _identity(signing_key: Any, agreement_key: Any, name: str) -> Identity:
+    return Identity(bytes(signing_key), bytes(agreement_key), name)
+
+
+def _account(view: c_void_p, row: int) -> Account:
+    found = filled(_abi.Account(), library.pawl_view_account, view, row)
+    name = text(found.name, found.name_size)
+    identity = _identity(found.signing_key, found.agreement_key, name)
+    return Account(bytes(found.id), identity, found.created_ns)
+
+
+def _package(view: c_void_p, row: int) -> Tuple[_abi.Package, bytes]:
+    """A package or a one-time key, and its bytes, which end with the view."""
+    found = filled(_abi.Package(), library.pawl_view_package, view, row)
+    return found, copied(found.bytes, found.bytes_size)
+
+
+def _signed(row: Tuple[_abi.Package, bytes]) -> Package:
+    found, data = row
+    return Package(
+        id=bytes(found.id),
+        one_time_count=found.one_time_count,
+        not_before_ns=found.not_before_ns,
+        not_after_ns=found.not_after_ns,
+        data=data,
+    )
+
+
+def _peer(view: c_void_p, row: int) -> Peer:
+    found = filled(_abi.Peer(), library.pawl_view_peer, view, row)
+    name = text(found.name, found.name_size)
+    changed = found.flags & _abi.PAWL_PEER_CHANGED
+    other = _identity(found.new_signing_key, found.new_agreement_key, name)
+    return Peer(
+        identity=_identity(found.signing_key, found.agreement_key, name),
+        trust=Trust(found.trust),
+        suite=Suite(found.suite),
+        new_identity=other if changed else None,
+        session=bytes(found.session) if found.flags & _abi.PAWL_PEER_HAS_SESSION else None,
+        changed_ns=found.changed_ns,
+    )
+
+
+def _session(view: c_void_p, row: int) -> Session:
+    found = filled(_abi.Session(), library.pawl_view_session, view, row)
+    name = text(found.peer_name, found.peer_name_size)
+    return Session(
+        id=bytes(found.id),
+        account=bytes(found.account),
+        peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
+        suite=Suite(found.suite),
+        epoch=found.epoch,
+        sent=found.sent,
+        received=found.received,
+        skipped=found.skipped,
+        initiator=bool(found.flags & _abi.PAWL_SESSION_INITIATOR),
+        confirmed=bool(found.flags & _abi.PAWL_SESSION_CONFIRMED),
+        receive_only=bool(found.flags & _abi.PAWL_SESSION_RECEIVE_ONLY),
+        desynchronized=bool(found.flags & _abi.PAWL_SESSION_DESYNCHRONIZED),
+        created_ns=found.created_ns,
+        ends_ns=ever(found.ends_ns),
+    )
+
+
+def _received(flags: int, found: Union[_abi.Received, _abi.Delivery], plaintext: bytes) -> Received:
+    return Received(
+        plaintext=None if flags & _abi.PAWL_RECEIVED_EMPTY else plaintext,
+        session=bytes(found.session),
+        epoch=found.epoch,
+        index=found.index,
+        again=bool(flags & _abi.PAWL_RECEIVED_AGAIN),
+        new_session=bool(flags & _abi.PAWL_RECEIVED_NEW_SESSION),
+        unaccepted=bool(flags & _abi.PAWL_RECEIVED_UNACCEPTED),
+    )
+
+
+def _delivered(found: _abi.Delivery) -> Union[Received, PawlError]:
+    if found.status:
+        return error_of(found.status)
+    return _received(found.received_flags, found, copied(found.out, found.out_len))
+
+
+def _kept(view: c_void_p, row: int) -> Kept:
+    found = filled(_abi.Kept(), library.pawl_view_kept, view, row)
+    plaintext = copied(found.plaintext, found.plaintext_size)
+    return Kept(bytes(found.session), found.epoch, found.index, plaintext)
+
+
+def item_row(view: c_void_p, row: int) -> Item:
+    """An item, from a row of `pawl_outbox_take`."""
+    found = filled(_abi.Item(), library.pawl_view_item, view, row)
+    kind = ItemKind(found.kind)
+    session = bytes(found.session)
+    name = text(found.peer_name, found.peer_name_size)
+    return Item(
+        kind=kind,
+        event=Event(found.what) if kind is ItemKind.EVENT else None,
+        request=Request(found.what) if kind is ItemKind.REQUEST else None,
+        seq=found.seq,
+        attempts=found.attempts,
+        count=found.count,
+        account=bytes(found.account),
+        session=session if any(session) else None,
+        peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
+        body=copied(found.body, found.body_size),
+        created_ns=found.created_ns,
+        lease_ns=found.lease_ns,
+    )
