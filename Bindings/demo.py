@@ -8,10 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Callable
 
 import pawl
+from bad_link import BadLink
 
 
 def key(variable: str = "PAWL_PASSPHRASE") -> pawl.Passphrase:
@@ -143,6 +148,117 @@ def search(env_file: str, *paths: str) -> None:
     print(f"{len(needles)} names and values are nowhere in {total} bytes")
 
 
+def transfer(sender: str, receiver: str, file: str, folder: str, seed: str) -> None:
+    """Two processes send a file across a bad link, and both are killed half way."""
+    Transfer(sender, receiver, Path(file).resolve(), Path(folder), int(seed)).run()
+
+
+class Transfer:
+    PATIENCE = 60  # seconds
+
+    def __init__(self, sender: str, receiver: str, file: Path, folder: Path, seed: int) -> None:
+        self.file, self.folder, self.seed = file, folder, seed
+        self.content = file.read_bytes()
+        self.messages = len(self.content) // 4096 + 1
+        self.stores = {name: folder / f"{name}.pawl" for name in ("alice", "bob")}
+        self.package, self.arrived = folder / "package", folder / "arrived"
+        self.commands = {"alice": [sender], "bob": [sys.executable, receiver]}
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self.deadline = time.monotonic() + self.PATIENCE
+
+    def run(self) -> None:
+        if len(self.content) < 1 << 16:
+            sys.exit(f"demo: {self.file.name} is too small to show anything: 64 KiB")
+        # The programs would create their stores themselves, with a passphrase that costs more time.
+        quick = pawl.Passphrase(os.environ["PAWL_PASSPHRASE"], memory=64 << 20)
+        for path in self.stores.values():
+            pawl.Store.open(path, key=quick, create=True).close()
+        started = time.monotonic()
+        with BadLink(str(self.folder), self.seed, cut=self.messages // 2 + 1) as link, ExitStack() as stack:
+            stack.callback(self.kill)
+            self.start("bob", self.arrived)
+            self.wait("Bob's package", self.package.exists)
+            self.start("alice", self.file)
+            self.wait("half of the messages", lambda: link.is_cut)
+            self.kill()
+            seen = self.bytes_of_stores()
+            link.is_cut = False
+            self.start("bob", self.arrived)
+            self.start("alice", self.file)
+            self.end("alice")
+            link.stop()
+            self.end("bob")
+            seconds = time.monotonic() - started
+            directions = link.directions
+        seen += self.bytes_of_stores()
+        packets = [packet for direction in directions.values() for packet in direction.packets]
+        self.find_no_plaintext(seen + packets)
+        for path in self.stores.values():
+            with pawl.Store.open(path, key=key()) as store:
+                promise(not store.verify(), "verify finds no damage")
+        counts = {
+            name: sum(getattr(direction, name) for direction in directions.values())
+            for name in ("dropped", "repeated", "reordered", "undeliverable")
+        }
+        promise(min(counts["dropped"], counts["repeated"], counts["reordered"]) > 0, "the link was bad")
+        before, after = (hashlib.sha256(data).hexdigest() for data in (self.content, self.arrived.read_bytes()))
+        sent, answers = (len(direction.packets) for direction in directions.values())
+        print(f"bytes      {len(self.content)}, nowhere in {sum(map(len, seen + packets))} of both stores and the wire")
+        print(f"messages   {self.messages}, {sent - self.messages} of them sent again; {answers} acknowledgements")
+        print(f"the link   {', '.join(f'{count} {name}' for name, count in counts.items())} (seed {self.seed})")
+        print("processes  the link was cut half way, both killed, with SIGKILL, and started again")
+        print(f"seconds    {seconds:.1f}")
+        print(f"SHA-256    {before} sent")
+        print(f"           {after} arrived: {'the same' if before == after else 'NOT the same'}")
+        promise(before == after, "what arrived is what was sent")
+
+    def start(self, name: str, file: Path) -> None:
+        command = [*self.commands[name], *map(str, (self.stores[name], self.folder / name, self.package, file))]
+        self.running[name] = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait(self, what: str, is_there: Callable[[], bool]) -> None:
+        while not is_there():
+            promise(time.monotonic() < self.deadline, f"{what} in time")
+            for name, process in self.running.items():
+                if process.poll() is not None:
+                    self.end(name)
+                    promise(is_there(), f"{name} goes on until there is: {what}")
+            time.sleep(0.002)
+
+    def kill(self) -> None:
+        for process in self.running.values():
+            process.kill()
+            process.communicate()
+
+    def end(self, name: str) -> None:
+        """A process ends well, and has nothing to complain about."""
+        try:
+            _, errors = self.running[name].communicate(timeout=max(0, self.deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            promise(False, f"{name} ends in time")
+        promise(self.running[name].returncode == 0 and not errors, f"{name} ends well: {errors.strip()}")
+
+    def bytes_of_stores(self) -> list[bytes]:
+        """To be called while no process has them open."""
+        return [path.read_bytes() for path in self.folder.glob("*.pawl*")]
+
+    def find_no_plaintext(self, places: list[bytes]) -> None:
+        """Looks for 32 bytes here and there in every chunk, unless they are in any store anyway."""
+        empty = self.folder / "empty.pawl"
+        pawl.Store.open(empty, key=pawl.RawKey.generate(), create=True).close()
+        ordinary = empty.read_bytes()
+        pieces = [self.content[at : at + 32] for at in range(0, len(self.content), 2048)]
+        pieces = [piece for piece in pieces if len(set(piece)) > 8 and piece not in ordinary]
+        promise(len(pieces) > 0, "there is something to search for")
+        arrived, place = self.arrived.read_bytes(), b"".join(places)
+        for piece in pieces:
+            promise(piece in arrived, "the search finds what is there")
+            promise(piece not in place, "no plaintext is in a store or on the wire")
+
+
 if __name__ == "__main__":
-    commands = {f.__name__: f for f in (compare, change, refused, write, whole, copy, search)}
+    steps = (compare, change, refused, write, whole, copy, search, transfer)
+    commands = {f.__name__: f for f in steps}
     commands[sys.argv[1]](*sys.argv[2:])
