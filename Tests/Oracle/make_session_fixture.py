@@ -1,7 +1,8 @@
-"""make_session_fixture.py writes session-1.pawl, as StorageFormat.md says, from the secrets of session-1.json.
+"""make_session_fixture.py writes session-1.pawl, as StorageFormat.md says, from the vectors' secrets.
 
-Two accounts: the initiator with its side of both sessions, as right after their starts, and the responder
-with its package and one-time keys. The vectors' frames can be received in it. Never made again."""
+Two accounts: the initiator with its side of both sessions, as right after their starts, and the
+responder with its package and one-time keys. The vectors' frames can be received in it. Once released
+it is never made again."""
 
 import json
 import sys
@@ -37,6 +38,7 @@ def content(vectors: Dict[str, Any]) -> Tuple[List[Account], Records]:
     ids = [h(session["ids"][0]) for session in vectors["sessions"]]
     theirs = {"signing": h(its["signing_key"]), "agreement": h(its["agreement_key"]),
               "name": its["name"].encode()}
+    deadlines = [{"kind": SET_UP_DEADLINE, "subject": id, "due": now + DAY} for id in ids]
     private = {"account": RESPONDER, "package": h(package["id"]), "created": now, "kem": b""}
     return [account(INITIATOR, vectors["initiator"], now), account(RESPONDER, its, now)], {
         0x32: [SimpleNamespace(
@@ -46,17 +48,16 @@ def content(vectors: Dict[str, Any]) -> Tuple[List[Account], Records]:
             for key in vectors["one_time_keys"]],
         0x35: [SimpleNamespace(
             **theirs, account=INITIATOR, trust=0, suite=1, changed=now, reset=AT_ONCE, waiting=[],
-            sending=len(ids) - 1, sessions=[
-                SimpleNamespace(id=id, created=vectors["now"], flags=OUTBOUND | SENDABLE) for id in ids])],
+            sending=len(ids) - 1, sessions=[SimpleNamespace(
+                id=id, created=vectors["now"], flags=OUTBOUND | SENDABLE) for id in ids])],
         0x38: [SimpleNamespace(
             **theirs, id=id, account=INITIATOR, side=0, suite=1, created=session["created"],
             not_after=package["not_after"], root=h(session["root"]), filters=h(*session["filters"]),
             epoch=0, prev_len=0, sending=h(session["chains"][0]), sent=0,
             receiving=h(session["chains"][1]), received=0, skipped=0, told=0, forgotten=0, lanes=[],
             welcome=h(session["welcome"])) for id, session in zip(ids, vectors["sessions"])],
-        0x50: [SimpleNamespace(
-            due=now + DAY, kind=SET_UP_DEADLINE, subject=id, failures=0, cause=0, detail=b"") for id in ids],
-        0x51: [SimpleNamespace(kind=SET_UP_DEADLINE, subject=id, due=now + DAY) for id in ids]}
+        0x50: [SimpleNamespace(**job, failures=0, cause=0, detail=b"") for job in deadlines],
+        0x51: [SimpleNamespace(**job) for job in deadlines]}
 
 
 def load() -> Dict[str, Any]:

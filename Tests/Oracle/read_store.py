@@ -211,7 +211,8 @@ class Layout:
 
     def __init__(self, *parts: Union[str, Tuple[str, "Layout"]]) -> None:
         self.parts: List[Tuple[str, Any]] = [
-            (part.split()[0], part.split()[1]) if isinstance(part, str) else part for part in parts]
+            (part.split()[0], part.split()[1]) if isinstance(part, str) else part
+            for part in parts]
 
     def take(self, r: Reader) -> SimpleNamespace:
         found = SimpleNamespace()
@@ -284,16 +285,16 @@ Records = Dict[int, List[SimpleNamespace]]
 
 
 def read_records(path: str, kind: int, secret: bytes) -> Tuple[Records, Keys]:
-    """The records of sessions, outbox and schedule of a closed store's file, in the order of their keys."""
+    """All records of sessions, outbox and schedule of a closed store's file, in the order of keys."""
     rows, keys = unlock(path, kind, secret)
-    found: Records = {kind: [] for kind in KINDS}
+    found: Records = {number: [] for number in KINDS}
     for row in sorted(row for row in rows if row[0] in KINDS):
-        kind_ = KINDS[row[0]]
+        shape = KINDS[row[0]]
         r = Reader(keys.open(row, rows[row]))
-        assert not kind_.has_format or r.number("B") == 1
-        record = kind_.value.take(r)
+        assert not shape.has_format or r.number("B") == 1
+        record = shape.value.take(r)
         assert r.at == len(r.data)
-        for (name, form), value in zip(kind_.parts(), struct.unpack(kind_.form(), row[1:])):
+        for (name, form), value in zip(shape.parts(), struct.unpack(shape.form(), row[1:])):
             setattr(record, name, value - 2**63 if form == "T" else value)
         found[row[0]].append(record)
     return found, keys
@@ -303,11 +304,11 @@ def seal_record(kind: int, record: SimpleNamespace, keys: Keys) -> Tuple[bytes, 
     """A row and its value. What only the store's keys give is filled in: the key of a peer."""
     if kind == 0x35:
         record.hash = keys.peer(record.account, record.name)
-    kind_ = KINDS[kind]
+    shape = KINDS[kind]
     parts = [getattr(record, name) + 2**63 if form == "T" else getattr(record, name)
-             for name, form in kind_.parts()]
-    row = bytes([kind]) + struct.pack(kind_.form(), *parts)
-    return row, keys.seal(row, (b"\x01" if kind_.has_format else b"") + kind_.value.give(record))
+             for name, form in shape.parts()]
+    row = bytes([kind]) + struct.pack(shape.form(), *parts)
+    return row, keys.seal(row, (b"\x01" if shape.has_format else b"") + shape.value.give(record))
 
 
 def ephemeral_hash(ephemeral: bytes) -> bytes:

@@ -1,11 +1,15 @@
 """Pawl and the independent reader agree on every byte, in both directions; old formats open for ever."""
 
+import hashlib
 import json
 import shutil
+import sqlite3
 import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, List, Sequence, Tuple
 
 import pytest
 from nacl import bindings
@@ -14,8 +18,11 @@ from nacl.exceptions import BadSignatureError
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "Bindings" / "Python" / "src")]
 
+import make_session_fixture  # noqa: E402
 import pawl  # noqa: E402
 import read_store  # noqa: E402
+import wire  # noqa: E402
+from read_store import AT_ONCE, Account, Records  # noqa: E402
 
 FIXTURES = HERE.parent / "Fixtures"
 RAW = bytes(range(32))
@@ -151,6 +158,356 @@ def test_pawl_reads_what_the_oracle_writes(tmp_path: Path) -> None:
         assert (row.secret, row.label, row.version) == (b"from the page", "l", 41)
         assert dict(row.attributes) == {"k": "v"}
         assert store.put(SCOPE, "next", b"") == 42
+
+
+# ---------------------------------------------------------------- sessions, outbox, schedule
+
+NOW = 1_800_000_000 * 10**9
+SECOND = 10**9
+DAY = 86_400 * SECOND
+NOBODY = bytes(16)
+FRAMES, REQUESTS, EVENTS = b"\x01", b"\x02", b"\x03"
+IDENTITY_CHANGED, LOST, DESYNCHRONIZED, SETUP_EXPIRED = 1, 2, 3, 4
+PURGE, CHECKPOINT, SET_UP_DEADLINE, SKIPPED_KEYS, END = 1, 2, 3, 4, 5
+
+
+class World:
+    """A store of two accounts, of which Ada has started a session with Bob."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.now, self.copies = path, NOW, 0
+        self.store = pawl.Store.open(path, key=pawl.RawKey(RAW), create=True, clock=lambda: self.now)
+        self.ada, self.bob = (self.store.create_account(name) for name in ("ada", "żółw"))
+        self.package, self.one_time = self.store.create_package(self.bob, one_time_keys=3)
+        self.ours = self.store.start_session(
+            self.ada, "żółw", self.package.data + self.one_time[1].data)
+        self.theirs = self.ours[:15] + bytes([self.ours[15] | 1])
+
+    def records(self) -> Tuple[Dict[bytes, Account], Records, read_store.Keys]:
+        """What is in the store now: of a copy, because it stays open."""
+        self.copies += 1
+        copy = str(self.path.with_suffix(f".{self.copies}"))
+        self.store.copy(copy)
+        records, keys = read_store.read_records(copy, 1, RAW)
+        check(records, keys)
+        return {a.id: a for a in read_store.accounts(copy, 1, RAW)}, records, keys
+
+    def hear(self, *frames: bytes, keep: bool = False) -> None:
+        for frame in frames:
+            self.store.receive(self.bob, frame, keep=keep)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    made = World(tmp_path / "s.pawl")
+    with made.store:
+        yield made
+
+
+def check(records: Records, keys: read_store.Keys) -> None:
+    """What the page says of rows that belong together."""
+    for peer in records[0x35]:
+        assert peer.hash == keys.peer(peer.account, peer.name)
+    for session in records[0x38]:
+        (peer,) = (p for p in records[0x35] if (p.account, p.name) == (session.account, session.name))
+        assert session.id in [entry.id for entry in peer.sessions]
+        assert session.id[15] & 1 == session.side
+        assert session.skipped == sum(key.session == session.id for key in records[0x39])
+    jobs = sorted((job.kind, job.subject, job.due) for job in records[0x50])
+    assert jobs == sorted((time.kind, time.subject, time.due) for time in records[0x51])
+    lanes: Dict[bytes, SimpleNamespace] = {}
+    for item in sorted(records[0x41], key=lambda item: int(item.number)):
+        lanes.setdefault(item.lane, item)
+    assert sorted((ready.free, ready.number, ready.lane) for ready in records[0x43]) == sorted(
+        (item.free, item.number, item.lane) for item in lanes.values())
+    numbers = sorted((item.number, item.lane) for item in records[0x41])
+    assert numbers == sorted((item.number, item.lane) for item in records[0x42])
+    assert not numbers or records[0x11][0].number >= numbers[-1][0]
+
+
+def jobs(records: Records) -> List[Tuple[int, bytes, int]]:
+    return [(job.kind, job.subject, job.due) for job in records[0x50] if job.kind != CHECKPOINT]
+
+
+def the(records: Sequence[SimpleNamespace], **values: object) -> SimpleNamespace:
+    (found,) = (r for r in records if all(getattr(r, name) == it for name, it in values.items()))
+    return found
+
+
+def sides(world: World, records: Records) -> Tuple[SimpleNamespace, SimpleNamespace]:
+    return the(records[0x38], id=world.ours), the(records[0x38], id=world.theirs)
+
+
+def stepped(chain: bytes, count: int) -> bytes:
+    for _ in range(count):
+        chain = wire.step(chain)[0]
+    return chain
+
+
+def test_a_fresh_session_is_what_the_oracle_derives(world: World) -> None:
+    bob = wire.Peer("bob", now=lambda: NOW // 10**6)
+    package, one_time = bob.package(1)
+    id = world.store.start_session(world.ada, "bob", package + one_time)
+    accounts, records, _ = world.records()
+    ada, session = accounts[world.ada], the(records[0x38], id=id)
+    welcome = wire.read_welcome(session.welcome)
+    assert welcome.initiator == (ada.signing, ada.agreement, ada.name)
+    read, whole, key = wire.read_packages(package + one_time)
+    private = bob.packages[read.id]
+    secrets = wire.derive(welcome, bob.identity, whole, key, [
+        wire.dh(private.init, ada.agreement), wire.dh(bob.secret, welcome.ephemeral),
+        wire.dh(private.init, welcome.ephemeral), wire.dh(private.one_time[1], welcome.ephemeral)])
+    theirs = {"signing": bob.identity.signing, "agreement": bob.identity.agreement, "name": b"bob"}
+    assert session == SimpleNamespace(
+        **theirs, id=secrets.id, side=0, suite=1, account=world.ada, created=NOW // 10**6,
+        not_after=read.not_after, root=secrets.root, filters=b"".join(secrets.filters), epoch=0,
+        prev_len=0, sending=secrets.chains[0], sent=0, receiving=secrets.chains[1], received=0,
+        skipped=0, told=0, forgotten=0, lanes=[], welcome=welcome.data())
+    peer = the(records[0x35], name=b"bob")
+    del peer.hash
+    assert peer == SimpleNamespace(
+        **theirs, account=world.ada, trust=0, suite=1, changed=NOW, reset=AT_ONCE, waiting=[], sending=0,
+        sessions=[SimpleNamespace(id=id, created=NOW // 10**6, flags=1 | 4)])
+    assert jobs(records) == [(SET_UP_DEADLINE, one, NOW + DAY) for one in sorted((id, world.ours))]
+    # The stored chain stands at the end of a reservation; a store that is closed gives the rest back.
+    world.store.encrypt(id, b"")
+    session = the(world.records()[1][0x38], id=id)
+    assert (session.sending, session.sent) == (stepped(secrets.chains[0], 16), 16)
+    world.store.close()
+    session = the(read_store.read_records(str(world.path), 1, RAW)[0][0x38], id=id)
+    assert (session.sending, session.sent) == (stepped(secrets.chains[0], 1), 1)
+
+
+def test_the_oracle_reads_packages(world: World) -> None:
+    _, records, _ = world.records()
+    package, keys = records[0x32][0], records[0x33]
+    assert (package.account, package.package) == (world.bob, world.package.id)
+    assert [key.number for key in keys] == [1, 2, 3]
+    assert [r.published for r in (package, *keys)] == [
+        it.data for it in (world.package, *world.one_time)]
+    read = wire.read_packages(package.published)[0]
+    public = [read.init]
+    for key in keys:
+        one_time = wire.read_packages(package.published + key.published)[2]
+        assert one_time and one_time.number == key.number
+        public.append(one_time.public[:32])
+    assert [bindings.crypto_scalarmult_base(r.secret) for r in (package, *keys)] == public
+    kem = 32 if 2 in read.suites else 0
+    assert [(r.created, len(r.kem)) for r in (package, *keys)] == [(NOW, kem)] * 4
+
+
+def test_the_oracle_reads_both_sides_of_a_session(world: World) -> None:
+    chain = world.records()[1][0x38][0].sending
+    frames = [world.store.encrypt(world.ours, str(number).encode()) for number in range(8)]
+    world.hear(frames[0])
+    accounts, records, _ = world.records()
+    ours, theirs = sides(world, records)
+    (joined,) = records[0x34]
+    ephemeral = wire.read_welcome(ours.welcome).ephemeral
+    assert joined == SimpleNamespace(
+        account=world.bob, package=world.package.id, ephemeral=read_store.ephemeral_hash(ephemeral),
+        session=world.theirs)
+    assert [key.number for key in records[0x33]] == [1, 3]
+    (state,) = records[0x31]
+    assert state == SimpleNamespace(account=world.bob, suite=1, unconfirmed=1)
+    ada = accounts[world.ada]
+    assert (theirs.signing, theirs.agreement, theirs.name) == (ada.signing, ada.agreement, ada.name)
+    assert (theirs.side, theirs.account, theirs.welcome) == (1, world.bob, b"")
+    assert (theirs.root, theirs.filters, theirs.created, theirs.not_after) == (
+        ours.root, ours.filters, ours.created, ours.not_after)
+    assert (theirs.sending, theirs.receiving) == (ours.receiving, stepped(chain, 1))
+    assert the(records[0x35], account=world.bob).sessions == [
+        SimpleNamespace(id=world.theirs, created=NOW // 10**6, flags=4)]
+    assert (END, world.theirs, NOW + 7 * DAY) in jobs(records)
+    lane = wire.read_frame(frames[0]).lane
+    assert theirs.lanes == [SimpleNamespace(lane=lane, first=0, last=0)]
+
+    world.now += SECOND
+    world.hear(frames[5], frames[2], keep=True)
+    world.store.receive(world.ada, world.store.encrypt(world.theirs, b"answer"))
+    world.hear(world.store.encrypt(world.ours, b"confirms"))
+    _, records, _ = world.records()
+    ours, theirs = sides(world, records)
+    until = NOW + SECOND + 7 * DAY
+    assert records[0x39] == [
+        SimpleNamespace(session=world.theirs, epoch=0, index=index, until=until,
+                        message_key=wire.step(stepped(chain, index))[1]) for index in (1, 3, 4, 6, 7)]
+    assert records[0x3A] == [
+        SimpleNamespace(session=world.theirs, epoch=0, index=index, plaintext=b"\0" + text,
+                        hash=hashlib.blake2b(frames[index], digest_size=32).digest())
+        for index, text in ((2, b"2"), (5, b"5"))]
+    assert (theirs.received, theirs.receiving) == (9, stepped(chain, 9))
+    assert theirs.lanes == [SimpleNamespace(lane=lane, first=0, last=8)] and ours.welcome == b""
+    for account, flags in ((world.ada, 1 | 2 | 4), (world.bob, 2 | 4)):
+        assert [entry.flags for entry in the(records[0x35], account=account).sessions] == [flags]
+    assert records[0x31][0].unconfirmed == 0
+    assert jobs(records) == [(SKIPPED_KEYS, world.theirs, until)]
+
+
+def test_the_oracle_reads_the_outbox_and_the_schedule(world: World) -> None:
+    fill(world.store)
+    seqs = [world.store.send(world.ours, text) for text in (b"first", b"second")]
+    (lent,) = world.store.take(limit=1, lease=timedelta(seconds=60))
+    assert lent.seq == seqs[0]
+    accounts, records, keys = world.records()
+    bob = accounts[world.bob]
+    assert records[0x41] == [
+        SimpleNamespace(lane=FRAMES + world.ours, number=seq, attempts=attempts, failures=0, free=free)
+        for seq, attempts, free in ((seqs[0], 1, NOW + 60 * SECOND), (seqs[1], 0, AT_ONCE))]
+    for item in records[0x42]:
+        frame = wire.read_frame(item.body)
+        assert frame.index == item.number - seqs[0] and frame.session == world.ours[:8]
+        del item.body, item.number
+        assert item == SimpleNamespace(
+            lane=FRAMES + world.ours, what=0, count=0, created=NOW, account=world.ada,
+            session=world.ours, signing=bob.signing, agreement=bob.agreement, name=bob.name)
+    purged = {
+        b"\x20" + keys.path("żółw", "", "empty"): 2**62,
+        b"\x22" + keys.path("ada", "engine", "gone")
+        + world.store.deleted(SCOPE, "gone")[0].version.to_bytes(8, "big"): NOW + 36500 * DAY}
+    purges = [(job.due, job.subject, job.detail) for job in records[0x50] if job.kind == PURGE]
+    assert purges == sorted((due, keys.hash(b"\0" + row), row) for row, due in purged.items())
+    assert the(records[0x50], kind=CHECKPOINT).subject == NOBODY
+
+    # Nobody answers: an event and a request. Of a wide gap the oldest is lost, and the sides part.
+    world.now += DAY
+    while world.store.run_due():
+        pass
+    frames = [world.store.encrypt(world.ours, b"") for _ in range(wire.KEPT_OF_GAP + 1)]
+    world.hear(frames[-1])
+    lost = wire.read_frame(frames[-1]).index - wire.KEPT_OF_GAP
+    parted = bytearray(world.store.encrypt(world.ours, b""))
+    parted[-1] ^= 1
+    with pytest.raises(pawl.DesynchronizedError):
+        world.store.receive(world.bob, bytes(parted))
+    world.store.fail(seqs[0], retry_after=timedelta(hours=2))
+    _, records, _ = world.records()
+    told = [(item.lane, item.what, item.count, item.session, item.created, item.body)
+            for item in records[0x42] if item.lane[:1] != FRAMES]
+    assert told == [
+        (EVENTS + world.ada, SETUP_EXPIRED, 0, world.ours, world.now, b""),
+        (REQUESTS + world.ada, 1, 0, world.ours, world.now, b""),
+        (EVENTS + world.bob, LOST, lost, world.theirs, world.now, b""),
+        (EVENTS + world.bob, DESYNCHRONIZED, 0, world.theirs, world.now, b"")]
+    assert lost > 0 and the(records[0x38], id=world.theirs).told == 1
+    state = the(records[0x41], number=seqs[0])
+    assert (state.attempts, state.failures, state.free) == (1, 1, world.now + 7200 * SECOND)
+
+
+def test_the_oracle_reads_a_job_that_failed(world: World) -> None:
+    world.store.close()
+    session = (b"\x38" + world.ours,)
+    with sqlite3.connect(world.path) as db:
+        db.execute("UPDATE kv SET v = x'01' WHERE k = ?", session)
+    db.close()
+    world.now += DAY
+    with pawl.Store.open(world.path, key=pawl.RawKey(RAW), clock=lambda: world.now) as store:
+        assert store.run_due() == 1
+    with sqlite3.connect(world.path) as db:
+        db.execute("DELETE FROM kv WHERE k = ?", session)
+    db.close()
+    (job,) = read_store.read_records(str(world.path), 1, RAW)[0][0x50]
+    assert (job.kind, job.subject, job.detail) == (SET_UP_DEADLINE, world.ours, b"")
+    assert (job.failures, job.cause) == (1, pawl.Status.CORRUPT) and job.due > world.now
+
+
+def test_the_oracle_reads_a_peer_with_other_keys(world: World) -> None:
+    world.hear(world.store.encrypt(world.ours, b"of the first"))
+    world.store.trust_peer(world.bob, world.store.account(world.ada).identity, pawl.Trust.VERIFIED)
+    other = world.store.create_account("ada")
+    started = world.store.start_session(other, "żółw", world.package.data + world.one_time[0].data)
+    world.now += SECOND
+    assert world.store.receive(world.bob, world.store.encrypt(started, b"")).unaccepted
+    accounts, records, _ = world.records()
+    old, new = (SimpleNamespace(signing=accounts[id].signing, agreement=accounts[id].agreement)
+                for id in (world.ada, other))
+    joined = started[:15] + bytes([started[15] | 1])
+    peer = the(records[0x35], account=world.bob)
+    assert (peer.trust, peer.signing, peer.agreement) == (1, old.signing, old.agreement)
+    assert (peer.changed, peer.waiting, peer.sending) == (world.now, [new], 0)
+    assert [(entry.id, entry.flags) for entry in peer.sessions] == [(world.theirs, 4), (joined, 4 | 8)]
+    assert the(records[0x31], account=world.bob).unconfirmed == 2
+    (told,) = (item for item in records[0x42] if item.lane == EVENTS + world.bob)
+    assert (told.what, told.session) == (IDENTITY_CHANGED, joined)
+
+    world.store.trust_peer(
+        world.bob, pawl.Identity(new.signing, new.agreement, "ada"), pawl.Trust.UNVERIFIED)
+    peer = the(world.records()[1][0x35], account=world.bob)
+    assert (peer.trust, peer.signing, peer.waiting, peer.sending) == (0, new.signing, [], 1)
+    assert [entry.flags for entry in peer.sessions] == [16, 4]
+
+    # A reset: a new session takes the old one's place.
+    again = world.store.reset_session(world.ours, world.package.data)
+    _, records, _ = world.records()
+    peer = the(records[0x35], account=world.ada)
+    assert (peer.reset, peer.sending) == (world.now, 1)
+    assert [(entry.id, entry.flags) for entry in peer.sessions] == [(world.ours, 1), (again, 1 | 4)]
+    assert (END, world.ours, world.now + 7 * DAY) in jobs(records)
+
+
+def test_pawl_goes_on_in_a_store_that_the_oracle_wrote(world: World, tmp_path: Path) -> None:
+    """All records of a store, written anew with other keys: everything is there and works."""
+    frames = [world.store.encrypt(world.ours, str(number).encode()) for number in range(8)]
+    world.hear(frames[0], frames[5])
+    world.hear(frames[2], keep=True)
+    world.store.send(world.theirs, b"answer")
+    world.store.take()
+    world.store.trust_peer(world.bob, world.store.account(world.ada).identity, pawl.Trust.VERIFIED)
+    accounts, records, _ = world.records()
+    path = str(tmp_path / "other.pawl")
+    read_store.write(path, bytes(32), [], list(accounts.values()), records)
+
+    def seen(store: pawl.Store) -> object:
+        views = [store.accounts(), store.kept(world.theirs), store.next_deadline()]
+        for account, name in ((world.ada, "żółw"), (world.bob, "ada")):
+            views += [store.packages(account), store.peers(account), store.sessions(account, name)]
+        return views
+
+    with pawl.Store.open(path, key=pawl.RawKey(bytes(32)), clock=lambda: world.now) as store:
+        assert store.verify() == []
+        assert seen(store) == seen(world.store)
+        assert [kept.plaintext for kept in store.kept(world.theirs)] == [b"2"]
+        assert store.receive(world.bob, frames[3]).plaintext == b"3"
+        with pytest.raises(pawl.ReplayError):
+            store.receive(world.bob, frames[0])
+        assert store.receive(world.bob, frames[2]).again
+        assert store.take() == []
+        world.now += 30 * SECOND
+        (item,) = store.take()
+        assert (item.attempts, item.created_ns, item.peer.name) == (1, NOW, "ada")
+        answer = store.receive(world.ada, item.body)
+        assert (answer.plaintext, answer.session) == (b"answer", world.ours)
+        assert store.receive(world.bob, store.encrypt(world.ours, b"on")).plaintext == b"on"
+        assert store.session(world.theirs).confirmed
+        package = store.packages(world.bob)[0]
+        assert package.one_time_count == 2
+        other = store.start_session(world.ada, "żółw", package.data + world.one_time[0].data)
+        assert store.receive(world.bob, store.encrypt(other, b"new")).new_session
+        world.now += 7 * DAY
+        while store.run_due():
+            pass
+        with pytest.raises(pawl.ReplayError):
+            store.receive(world.bob, frames[1])
+
+
+def test_the_session_fixture_is_what_its_maker_makes(tmp_path: Path) -> None:
+    path = str(shutil.copy(make_session_fixture.TARGET, tmp_path))
+    records, keys = read_store.read_records(path, 1, RAW)
+    check(records, keys)
+    accounts, wanted = make_session_fixture.content(make_session_fixture.load())
+    assert {RAW, *(a.id for a in accounts)} == {bytes.fromhex(text) for text in json.loads(
+        make_session_fixture.TARGET.with_suffix(".json").read_text()).values()}
+    assert read_store.accounts(path, 1, RAW) == accounts
+    assert all(a.matches() for a in accounts)
+    for peer in wanted[0x35]:
+        peer.hash = keys.peer(peer.account, peer.name)
+    for kind in read_store.KINDS:
+        found, made = (sorted(sorted(vars(r).items()) for r in some.get(kind, []))
+                       for some in (records, wanted))
+        assert found == made, kind
+
+
+# ---------------------------------------------------------------- fixtures
 
 
 @pytest.mark.parametrize("fixture", sorted(FIXTURES.glob("store-*.json")), ids=lambda p: p.stem)

@@ -299,14 +299,14 @@ class Secrets(NamedTuple):
 
 
 def derive(welcome: Welcome, responder: Identity, package: bytes, one_time: Optional[OneTimeKey],
-           agreements: Sequence[bytes]) -> Secrets:
+           agreements: Sequence[bytes], kem: bytes = b"") -> Secrets:
     transcript = digest(
         "pawl/1 transcript", b"\x01", *welcome.initiator, *responder, package_hash(package),
         welcome.ephemeral, welcome.kem,
         struct.pack("<I", one_time.number) if one_time else b"",
         one_time.public if one_time else b"",
         bytes([welcome.suite]), counted(welcome.suites))
-    e = kdf(transcript, "pawl/1 set-up", *agreements, b"")
+    e = kdf(transcript, "pawl/1 set-up", *agreements, kem)
     root = kdf(e, "pawl/1 root")
     chains = kdf(e, "pawl/1 chains", size=64)
     filters = kdf(root, "pawl/1 filters")
@@ -497,7 +497,7 @@ class Peer:
             1, self.identity, name, self.suites, package.id, one_time.number if one_time else 0,
             bindings.crypto_scalarmult_base(ephemeral), b"", now))
         secrets = derive(welcome, package.identity, whole, one_time,
-                         self.agree(ephemeral, package, one_time))
+                         self.agree(ephemeral, package, one_time), self.kem_secret(welcome))
         session = Session(secrets, True, package.identity, self.random(8))
         session.welcome, session.not_after = welcome, package.not_after
         self.sessions[session.id[:8]] = session
@@ -505,6 +505,10 @@ class Peer:
 
     def draw_welcome(self, welcome: Welcome) -> Welcome:
         return welcome
+
+    def kem_secret(self, welcome: Welcome) -> bytes:
+        """Of suite 2, which Tests/Kem/test_suite2.py adds."""
+        return b""
 
     def agree(self, ephemeral: bytes, package: Package,
               one_time: Optional[OneTimeKey]) -> List[bytes]:
@@ -536,7 +540,7 @@ class Peer:
             dh4 = dh(private.one_time[welcome.one_time], welcome.ephemeral)
         secrets = derive(welcome, self.identity, private.data, one_time, [
             dh(private.init, welcome.initiator.agreement), dh(self.secret, welcome.ephemeral),
-            dh(private.init, welcome.ephemeral), dh4])
+            dh(private.init, welcome.ephemeral), dh4], self.kem_secret(welcome))
         if frame.session != secrets.id[:8] or frame.session in self.sessions:
             raise Refused("AUTH")
         session = Session(secrets, False, welcome.initiator, self.random(8))
