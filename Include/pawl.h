@@ -24,8 +24,8 @@
  *    before and outputs are zeroed (after PAWL_BUFFER, `*out_len` is the size needed), with these
  *    exceptions: PAWL_STORE_INDETERMINATE (whether the commit happened is unknown: read again and
  *    compare versions), PAWL_STORE_VAULT (an unfinished write is recorded as an intent or an
- *    orphan, see pawl_credential_orphans), PAWL_DESYNCHRONIZED and PAWL_BUSY_RATE (the report, or the count, is
- *    recorded). Inside a batch each call is all or nothing by itself.
+ *    orphan, see pawl_credential_orphans), PAWL_DESYNCHRONIZED (the report is recorded) and PAWL_STATE_IDENTITY (the keys
+ *    that were seen are recorded, see pawl_peer). Inside a batch each call is all or nothing by itself.
  * 5. Secrets. Only credential secrets, plaintexts of messages, keys of slots and recovery keys cross this interface as
  *    secrets. They never appear in an error. A view is wiped when it is closed; the caller wipes its own copies.
  * 6. Time. All times are int64 nanoseconds since 1970-01-01 UTC, durations int64 nanoseconds;
@@ -637,10 +637,11 @@ pawl_status pawl_store_nudge(pawl_store *store);
 
 /* Events, in `what`. */
 #define PAWL_EVENT_IDENTITY_CHANGED 1 /* this peer has other keys than before: show it to the user */
-#define PAWL_EVENT_LOST 2             /* `count` messages of this session will never be readable */
+#define PAWL_EVENT_LOST 2             /* `count` messages of this session that were late cannot be read any more */
 #define PAWL_EVENT_DESYNCHRONIZED 3   /* fetch a key package of this peer and call pawl_session_reset */
 #define PAWL_EVENT_SETUP_EXPIRED 4    /* nobody answered this session's set-up; a request asks for a new package */
-#define PAWL_EVENT_SESSION_ENDED 5    /* a session that was receive-only, or never confirmed, is erased */
+#define PAWL_EVENT_SESSION_ENDED 5    /* a session that was receive-only, or never confirmed, is erased: not before its
+                                         kept messages are forgotten */
 /* Requests, in `what`. */
 #define PAWL_REQUEST_PACKAGE 1 /* fetch a key package of `peer`; answer with its bytes */
 
@@ -770,7 +771,8 @@ pawl_status pawl_view_peer(const pawl_view *view, size_t row, pawl_peer *peer);
  * former keys become receive-only. A peer that is not known yet is noted. Since ABI 1. */
 pawl_status pawl_peer_trust(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                             const pawl_identity *identity, uint32_t trust);
-/* Allows a weaker suite again than this peer once used. PAWL_NOT_FOUND. Since ABI 1. */
+/* Sets the weakest suite that is taken of this peer; it rises when the peer uses a stronger one. PAWL_NOT_FOUND. Since
+ * ABI 1. */
 pawl_status pawl_peer_allow_suite(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *name,
                                   size_t name_size, uint32_t suite);
 
@@ -816,7 +818,8 @@ typedef struct pawl_session {
  * message carries what the peer needs to join. After 24 hours without an answer a fresh package is asked
  * for (PAWL_REQUEST_PACKAGE). PAWL_NOT_FOUND: no such account. PAWL_MISUSE_PACKAGE; PAWL_VERSION; PAWL_AUTH: a wrong
  * signature, name or key; PAWL_TIME: expired, not yet valid, or valid for too long; PAWL_STATE_IDENTITY;
- * PAWL_STATE_SUITE; PAWL_STATE_SELF; PAWL_LIMIT_SESSIONS. Since ABI 1. */
+ * PAWL_STATE_SUITE; PAWL_STATE_SELF; PAWL_LIMIT_SESSIONS: 8 sessions of this identity, those included that are receive-only
+ * for 7 days and can be closed. Since ABI 1. */
 pawl_status pawl_session_start(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                                const pawl_start_options *options, uint8_t session[PAWL_SESSION_ID_SIZE]);
 /* Starts a session in place of one that is desynchronized, from a fresh package of the same identity (another one is
@@ -916,8 +919,9 @@ typedef struct pawl_kept {
     size_t plaintext_size;
 } pawl_kept;
 
-/* The messages of a session that were received with KEEP and not forgotten yet, in the order of epoch and index, also
- * of one that ended by itself; none of a session that is unknown. At most `limit` (1-10000), and 32 MiB but always one. Since ABI 1. */
+/* The messages of a session that were received with KEEP and not forgotten yet, in the order of epoch and index: at
+ * most `limit` (1-10000), and 32 MiB but always one; forget them and ask again. None of a session that is unknown. A
+ * damaged record is left out; pawl_store_verify names it. Since ABI 1. */
 pawl_status pawl_session_kept(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], size_t limit,
                               pawl_view **messages);
 pawl_status pawl_view_kept(const pawl_view *view, size_t row, pawl_kept *kept);

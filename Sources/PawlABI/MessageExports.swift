@@ -90,6 +90,7 @@ public func pawl_account_receive_many(
                 receivers.append(index)
             } catch {
                 place.pointee.status = status(error)
+                clear(place.pointee.out, place.pointee.out_size, upTo: frameLimit)
             }
         }
         let received = try store.receive(account, frames)

@@ -934,6 +934,552 @@ static void unnamed_options(void *unused) {
     finish();
 }
 
+/* ---------------------------------------------------------------- packages, peers, sessions, messages */
+
+static pawl_view *packages, *peers, *sessions, *items, *kept;
+static uint8_t peer_account[PAWL_ACCOUNT_ID_SIZE], session_id[PAWL_SESSION_ID_SIZE], at_peer[PAWL_SESSION_ID_SIZE];
+static uint8_t bundle[PAWL_PACKAGE_SIZE_MAX];
+static size_t bundle_size;
+static const uint8_t no_id[16];
+
+/* Two accounts of one store, a session between them, and a view of each kind. */
+static void prepare_session(void) {
+    prepare();
+    MUST(pawl_account_create(store, "peer", 4, peer_account));
+    MUST(pawl_package_create(store, peer_account, NULL, &packages));
+    pawl_package package = PAWL_INIT(pawl_package);
+    MUST(pawl_view_package(packages, 0, &package));
+    NEED(package.bytes_size <= sizeof bundle);
+    memcpy(bundle, package.bytes, bundle_size = package.bytes_size);
+    pawl_start_options options = PAWL_INIT(pawl_start_options);
+    options.peer_name = "peer";
+    options.peer_name_size = 4;
+    options.package = bundle;
+    options.package_size = bundle_size;
+    MUST(pawl_session_start(store, account_id, &options, session_id));
+    memcpy(at_peer, session_id, 16);
+    at_peer[15] |= 1;
+    MUST(pawl_session_send(store, session_id, "hello", 5, NULL));
+    MUST(pawl_outbox_take(store, 10, 0, &items));
+    pawl_item item = PAWL_INIT(pawl_item);
+    MUST(pawl_view_item(items, 0, &item));
+    uint8_t out[512];
+    size_t size = 0;
+    pawl_frame frame = PAWL_INIT(pawl_frame);
+    frame.flags = PAWL_RECEIVE_KEEP;
+    frame.bytes = item.body;
+    frame.size = item.body_size;
+    pawl_received received = PAWL_INIT(pawl_received);
+    MUST(pawl_account_receive(store, peer_account, &frame, out, sizeof out, &size, &received));
+    MUST(pawl_outbox_ack(store, &item.seq, 1));
+    MUST(pawl_session_kept(store, at_peer, 10, &kept));
+    MUST(pawl_peer_get(store, account_id, "peer", 4, &peers));
+    MUST(pawl_session_get(store, session_id, &sessions));
+}
+
+static void finish_session(void) {
+    pawl_view *view = NULL;
+    DONE(pawl_session_list(store, account_id, "peer", 4, &view));
+    CHECK(pawl_view_count(view) == 1);
+    CALL(pawl_view_close(view));
+    DONE(pawl_package_list(store, peer_account, &view));
+    CHECK(pawl_view_count(view) == 1);
+    CALL(pawl_view_close(view));
+    DONE(pawl_outbox_take(store, 10, 0, &view));
+    CHECK(pawl_view_count(view) == 0);
+    CALL(pawl_view_close(view));
+    DONE(pawl_account_delete(store, peer_account));
+    CALL(pawl_view_close(packages));
+    CALL(pawl_view_close(peers));
+    CALL(pawl_view_close(sessions));
+    CALL(pawl_view_close(items));
+    CALL(pawl_view_close(kept));
+    finish();
+}
+
+static const size_t bad_limits[] = {0, 10001, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1};
+#define BAD_LIMITS (sizeof bad_limits / sizeof *bad_limits)
+static const size_t bad_rows[] = {1, 2, 10000, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 64, SIZE_MAX / 16};
+static const char *const ill_names[] = {"a\0b", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\x80", "a\xC3"};
+static const size_t ill_sizes[] = {3, 2, 3, 4, 1, 2};
+
+/* A call that takes a name `name_` of `size_` bytes, with all that is none. */
+#define ACCOUNT_NAMES(call) \
+    do { \
+        static char many_[70000]; \
+        memset(many_, 'a', sizeof many_); \
+        const char *name_ = NULL; \
+        size_t size_ = 4; \
+        REFUSED_AS(PAWL_MISUSE_NULL, call); \
+        size_ = 0; \
+        REFUSED_AS(PAWL_MISUSE_ACCOUNT, call); \
+        name_ = "name"; \
+        REFUSED_AS(PAWL_MISUSE_ACCOUNT, call); \
+        name_ = many_; \
+        size_ = 256; \
+        REFUSED_AS(PAWL_MISUSE_ACCOUNT, call); \
+        for (size_t i_ = 0; i_ < ABSURD_COUNT; i_++) { \
+            name_ = many_; \
+            size_ = absurd[i_]; \
+            REFUSED_FOR_SIZE(absurd[i_], PAWL_MISUSE_ACCOUNT, call); \
+            name_ = NULL; \
+            REFUSED(call); \
+        } \
+        for (size_t i_ = 0; i_ < sizeof ill_sizes / sizeof *ill_sizes; i_++) { \
+            name_ = ill_names[i_]; \
+            size_ = ill_sizes[i_]; \
+            REFUSED_AS(PAWL_MISUSE_ACCOUNT, call); \
+        } \
+    } while (0)
+
+/* A call that gives a view through `view_`: a place for it is needed, and nothing old stays there. */
+#define GIVES_VIEW(want, call) \
+    do { \
+        pawl_view *place_ = credentials, **view_ = &place_; \
+        REFUSED_AS(want, call); \
+        CHECK(place_ == NULL); \
+    } while (0)
+#define NEEDS_PLACE(call) \
+    do { \
+        pawl_view **view_ = NULL; \
+        REFUSED_AS(PAWL_MISUSE_NULL, call); \
+    } while (0)
+
+/* A row of a view of its own kind, and of all others. */
+#define ROWS(type, function, own) \
+    do { \
+        type row_ = PAWL_INIT(type); \
+        REFUSED_AS(PAWL_MISUSE_NULL, function(NULL, 0, &row_)); \
+        REFUSED_AS(PAWL_MISUSE_NULL, function(own, 0, NULL)); \
+        row_ = (type)PAWL_INIT(type); \
+        for (size_t i_ = 0; i_ < sizeof bad_rows / sizeof *bad_rows; i_++) { \
+            REFUSED_AS(PAWL_MISUSE_ROW, function(own, bad_rows[i_], &row_)); \
+        } \
+        pawl_view *all_[] = {packages, peers, sessions, items, kept, accounts, credentials, slots}; \
+        for (size_t i_ = 0; i_ < sizeof all_ / sizeof *all_; i_++) { \
+            if (all_[i_] != own) REFUSED_AS(PAWL_MISUSE_ROW, function(all_[i_], 0, &row_)); \
+        } \
+        const uint8_t *bytes_ = (const uint8_t *)&row_; \
+        for (size_t i_ = 4; i_ < sizeof row_; i_++) CHECK(bytes_[i_] == 0); \
+        OUTPUT_SIZES(type, PAWL_OK, function(own, 0, object)); \
+    } while (0)
+
+static void session_rows(void *unused) {
+    (void)unused;
+    prepare_session();
+    ROWS(pawl_package, pawl_view_package, packages);
+    ROWS(pawl_peer, pawl_view_peer, peers);
+    ROWS(pawl_session, pawl_view_session, sessions);
+    ROWS(pawl_item, pawl_view_item, items);
+    ROWS(pawl_kept, pawl_view_kept, kept);
+    finish_session();
+}
+
+static void package_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    pawl_package_options good = PAWL_INIT(pawl_package_options);
+    pawl_view *view = NULL;
+    uint8_t package_id[PAWL_PACKAGE_ID_SIZE];
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_package_create(NULL, account_id, &good, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_package_create(store, NULL, &good, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_package_create(store, no_id, &good, view_));
+    NEEDS_PLACE(pawl_package_create(store, account_id, &good, view_));
+    STRUCT_SIZES(pawl_package_options, good, pawl_package_create(store, account_id, object, &view));
+    pawl_package_options bad = good;
+    const uint32_t flags[] = {1, 2, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        bad.flags = flags[i];
+        GIVES_VIEW(PAWL_MISUSE_FLAGS, pawl_package_create(store, account_id, &bad, view_));
+    }
+    bad = good;
+    bad.reserved = 1;
+    GIVES_VIEW(PAWL_MISUSE_STRUCT, pawl_package_create(store, account_id, &bad, view_));
+    const uint32_t counts[] = {501, 65536, INT32_MAX, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        bad = good;
+        bad.one_time_count = counts[i];
+        GIVES_VIEW(PAWL_MISUSE_SIZE, pawl_package_create(store, account_id, &bad, view_));
+    }
+    const int64_t lifetimes[] = {-1, INT64_MIN, INT64_MIN + 1, PAWL_PACKAGE_LIFETIME_DEFAULT + 1, INT64_MAX};
+    for (size_t i = 0; i < sizeof lifetimes / sizeof *lifetimes; i++) {
+        bad = good;
+        bad.lifetime_ns = lifetimes[i];
+        GIVES_VIEW(PAWL_MISUSE_TIME, pawl_package_create(store, account_id, &bad, view_));
+    }
+    STRUCT_GROWN(pawl_package_options, good, pawl_package_create(store, account_id, object, &view));
+    pawl_package package = PAWL_INIT(pawl_package);
+    DONE(pawl_view_package(view, 0, &package));
+    memcpy(package_id, package.id, sizeof package_id);
+    CALL(pawl_view_close(view));
+
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_package_list(NULL, account_id, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_package_list(store, NULL, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_package_list(store, no_id, view_));
+    NEEDS_PLACE(pawl_package_list(store, account_id, view_));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_package_delete(NULL, account_id, package_id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_package_delete(store, NULL, package_id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_package_delete(store, account_id, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_package_delete(store, no_id, package_id));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_package_delete(store, account_id, no_id));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_package_delete(store, peer_account, package_id)); /* somebody else's */
+    DONE(pawl_package_delete(store, account_id, package_id));
+
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_set_min_suite(NULL, account_id, PAWL_SUITE_X25519));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_set_min_suite(store, NULL, PAWL_SUITE_X25519));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_account_set_min_suite(store, no_id, PAWL_SUITE_X25519));
+    const uint32_t suites[] = {0, 3, 255, 256, 257, 0x80000001u, UINT32_MAX};
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_account_set_min_suite(store, account_id, suites[i]));
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_peer_allow_suite(store, account_id, "peer", 4, suites[i]));
+    }
+    finish_session();
+}
+
+static void peer_calls(void *unused) {
+    (void)unused;
+    pawl_view *view = NULL;
+    prepare_session();
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_peer_get(NULL, account_id, "peer", 4, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_peer_get(store, NULL, "peer", 4, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_peer_get(store, no_id, "peer", 4, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_peer_get(store, account_id, "pee", 3, view_));
+    NEEDS_PLACE(pawl_peer_get(store, account_id, "peer", 4, view_));
+    ACCOUNT_NAMES(pawl_peer_get(store, account_id, name_, size_, &view));
+
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_peer_list(NULL, account_id, NULL, 0, 10, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_peer_list(store, NULL, NULL, 0, 10, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_peer_list(store, no_id, NULL, 0, 10, view_));
+    NEEDS_PLACE(pawl_peer_list(store, account_id, NULL, 0, 10, view_));
+    for (size_t i = 0; i < BAD_LIMITS; i++) {
+        GIVES_VIEW(PAWL_MISUSE_SIZE, pawl_peer_list(store, account_id, NULL, 0, bad_limits[i], view_));
+    }
+    static char large[70000];
+    memset(large, 'a', sizeof large);
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_peer_list(store, account_id, NULL, 4, 10, view_));
+    for (size_t i = 0; i < ABSURD_COUNT; i++) {
+        view = credentials;
+        REFUSED_FOR_SIZE(absurd[i], PAWL_MISUSE_ACCOUNT,
+                         pawl_peer_list(store, account_id, large, absurd[i], 10, &view));
+        CHECK(view == NULL);
+    }
+    for (size_t i = 0; i < sizeof ill_sizes / sizeof *ill_sizes; i++) {
+        GIVES_VIEW(PAWL_MISUSE_ACCOUNT, pawl_peer_list(store, account_id, ill_names[i], ill_sizes[i], 10, view_));
+    }
+
+    pawl_peer peer = PAWL_INIT(pawl_peer);
+    DONE(pawl_view_peer(peers, 0, &peer));
+    pawl_identity good = PAWL_INIT(pawl_identity);
+    memcpy(good.signing_key, peer.signing_key, sizeof good.signing_key);
+    memcpy(good.agreement_key, peer.agreement_key, sizeof good.agreement_key);
+    good.name = "peer";
+    good.name_size = 4;
+#define TRUST(identity_, trust_) pawl_peer_trust(store, account_id, identity_, trust_)
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_peer_trust(NULL, account_id, &good, 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_peer_trust(store, NULL, &good, 0));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_peer_trust(store, no_id, &good, 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, TRUST(NULL, 0));
+    STRUCT_SIZES(pawl_identity, good, TRUST(object, 0));
+    STRUCT_GROWN(pawl_identity, good, TRUST(object, 0));
+    const uint32_t levels[] = {2, 255, 256, 257, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        REFUSED_AS(PAWL_MISUSE_FLAGS, TRUST(&good, levels[i]));
+    }
+    pawl_identity bad = good;
+    bad.flags = 1;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, TRUST(&bad, 0));
+    bad = good;
+    memset(bad.agreement_key, 0xFF, sizeof bad.agreement_key);
+    REFUSED_AS(PAWL_AUTH, TRUST(&bad, 0));
+    bad = good;
+    ACCOUNT_NAMES((bad.name = name_, bad.name_size = size_, TRUST(&bad, 0)));
+
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_peer_allow_suite(NULL, account_id, "peer", 4, PAWL_SUITE_X25519));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_peer_allow_suite(store, NULL, "peer", 4, PAWL_SUITE_X25519));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_peer_allow_suite(store, no_id, "peer", 4, PAWL_SUITE_X25519));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_peer_allow_suite(store, account_id, "nobody", 6, PAWL_SUITE_X25519));
+    ACCOUNT_NAMES(pawl_peer_allow_suite(store, account_id, name_, size_, PAWL_SUITE_X25519));
+    finish_session();
+}
+
+static void session_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    pawl_view *view = NULL;
+    uint8_t id[PAWL_SESSION_ID_SIZE];
+    pawl_start_options good = PAWL_INIT(pawl_start_options);
+    good.peer_name = "peer";
+    good.peer_name_size = 4;
+    good.package = bundle;
+    good.package_size = bundle_size;
+#define START(options_) pawl_session_start(store, account_id, options_, id)
+    memset(id, 0xAA, sizeof id);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_start(NULL, account_id, &good, id));
+    CHECK(memcmp(id, no_id, 16) == 0);
+    memset(id, 0xAA, sizeof id);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_start(store, NULL, &good, id));
+    CHECK(memcmp(id, no_id, 16) == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, START(NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_start(store, account_id, &good, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_session_start(store, no_id, &good, id));
+    STRUCT_SIZES(pawl_start_options, good, START(object));
+    pawl_start_options bad = good;
+    const uint32_t flags[] = {1, 2, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        bad.flags = flags[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, START(&bad));
+    }
+    bad = good;
+    ACCOUNT_NAMES((bad.peer_name = name_, bad.peer_name_size = size_, START(&bad)));
+    static uint8_t junk[70000];
+    memset(junk, 1, sizeof junk);
+    const size_t sizes[] = {0, 1, 2, 3, 100, 4096, 4097, 8192, 8193, 65536, 70000};
+    bad = good;
+    bad.package = NULL;
+    REFUSED_AS(PAWL_MISUSE_NULL, START(&bad));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        bad.package = junk;
+        bad.package_size = sizes[i];
+        REFUSED_AS(PAWL_MISUSE_PACKAGE, START(&bad));
+        REFUSED_AS(PAWL_MISUSE_PACKAGE, pawl_session_reset(store, session_id, junk, sizes[i], id));
+    }
+    const size_t impossible[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1};
+    for (size_t i = 0; i < 3; i++) {
+        bad.package = bundle;
+        bad.package_size = impossible[i];
+        REFUSED_AS(PAWL_MISUSE_SIZE, START(&bad));
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_session_reset(store, session_id, bundle, impossible[i], id));
+        bad.package = NULL;
+        REFUSED(START(&bad));
+    }
+    memset(id, 0xAA, sizeof id);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_reset(NULL, session_id, bundle, bundle_size, id));
+    CHECK(memcmp(id, no_id, 16) == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_reset(store, NULL, bundle, bundle_size, id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_reset(store, session_id, NULL, bundle_size, id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_reset(store, session_id, bundle, bundle_size, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_session_reset(store, no_id, bundle, bundle_size, id));
+
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_close(NULL, session_id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_close(store, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_session_close(store, no_id));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_session_get(NULL, session_id, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_session_get(store, NULL, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_session_get(store, no_id, view_));
+    NEEDS_PLACE(pawl_session_get(store, session_id, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_session_list(NULL, account_id, "peer", 4, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_session_list(store, NULL, "peer", 4, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_session_list(store, no_id, "peer", 4, view_));
+    NEEDS_PLACE(pawl_session_list(store, account_id, "peer", 4, view_));
+    ACCOUNT_NAMES(pawl_session_list(store, account_id, name_, size_, &view));
+    finish_session();
+}
+
+static void message_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    static uint8_t out[8192];
+    size_t size = 7;
+    uint64_t ticket = 7;
+#define ENCRYPT(text_, text_size_, out_, out_size_) \
+    pawl_session_encrypt(store, session_id, text_, text_size_, out_, out_size_, &size)
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_encrypt(NULL, session_id, "x", 1, out, sizeof out, &size));
+    CHECK(size == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_encrypt(store, NULL, "x", 1, out, sizeof out, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_encrypt(store, session_id, "x", 1, out, sizeof out, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, ENCRYPT(NULL, 1, out, sizeof out));
+    REFUSED_AS(PAWL_MISUSE_NULL, ENCRYPT("x", 1, NULL, sizeof out));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_session_encrypt(store, no_id, "x", 1, out, sizeof out, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_send(NULL, session_id, "x", 1, &ticket));
+    CHECK(ticket == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_send(store, NULL, "x", 1, &ticket));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_send(store, session_id, NULL, 1, &ticket));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_session_send(store, no_id, "x", 1, &ticket));
+    const size_t impossible[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1, SIZE_MAX / 2, PAWL_MESSAGE_SIZE_MAX + 1};
+    for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++) {
+        size_t huge = impossible[i];
+        REFUSED_FOR_SIZE(huge, PAWL_LIMIT_MESSAGE, ENCRYPT("x", huge, out, sizeof out));
+        REFUSED_FOR_SIZE(huge, PAWL_LIMIT_MESSAGE, pawl_session_send(store, session_id, "x", huge, &ticket));
+        REFUSED(ENCRYPT(NULL, huge, out, sizeof out));
+        if (huge > SIZE_MAX / 2) REFUSED_AS(PAWL_MISUSE_SIZE, ENCRYPT("x", 1, NULL, huge));
+    }
+    DONE(ENCRYPT("x", 1, out, SIZE_MAX / 2)); /* honest about nothing but being large enough */
+    DONE(ENCRYPT(NULL, 0, out, sizeof out));
+
+    pawl_frame good = PAWL_INIT(pawl_frame);
+    static uint8_t frame[8192];
+    memcpy(frame, out, size);
+    good.bytes = frame;
+    good.size = size;
+    pawl_received received = PAWL_INIT(pawl_received);
+#define RECEIVE(frame_) pawl_account_receive(store, peer_account, frame_, out, sizeof out, &size, &received)
+    REFUSED_AS(PAWL_MISUSE_NULL,
+               pawl_account_receive(NULL, peer_account, &good, out, sizeof out, &size, &received));
+    CHECK(size == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_receive(store, NULL, &good, out, sizeof out, &size, &received));
+    REFUSED_AS(PAWL_MISUSE_NULL, RECEIVE(NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL,
+               pawl_account_receive(store, peer_account, &good, NULL, sizeof out, &size, &received));
+    REFUSED_AS(PAWL_MISUSE_NULL,
+               pawl_account_receive(store, peer_account, &good, out, sizeof out, NULL, &received));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_receive(store, peer_account, &good, out, sizeof out, &size, NULL));
+    REFUSED_AS(PAWL_MISUSE_SIZE,
+               pawl_account_receive(store, peer_account, &good, out, SIZE_MAX, &size, &received));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_account_receive(store, no_id, &good, out, sizeof out, &size, &received));
+    STRUCT_SIZES(pawl_frame, good, RECEIVE(object));
+    pawl_frame bad = good;
+    const uint32_t flags[] = {2, 4, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        bad.flags = flags[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, RECEIVE(&bad));
+    }
+    bad = good;
+    bad.bytes = NULL;
+    REFUSED_AS(PAWL_MISUSE_NULL, RECEIVE(&bad));
+    bad.size = 0;
+    REFUSED_AS(PAWL_AUTH, RECEIVE(&bad)); /* no bytes are no frame */
+    REFUSED_AS(PAWL_AUTH, pawl_account_receive(store, peer_account, &bad, out, 1, &size, &received));
+    bad.bytes = frame;
+    for (size_t i = 0; i < 3; i++) {
+        bad.size = impossible[i];
+        REFUSED_AS(PAWL_MISUSE_SIZE, RECEIVE(&bad));
+    }
+    bad.size = SIZE_MAX / 2;
+    REFUSED_AS(PAWL_BUFFER, RECEIVE(&bad));
+    OUTPUT_SIZES(pawl_received, PAWL_AUTH, (bad.size = 3, pawl_account_receive(store, peer_account, &bad, out,
+                                                                              sizeof out, &size, object)));
+    STRUCT_GROWN(pawl_frame, good, RECEIVE(object));
+
+    pawl_delivery delivery = PAWL_INIT(pawl_delivery);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_receive_many(NULL, peer_account, &delivery, 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_receive_many(store, NULL, &delivery, 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_account_receive_many(store, peer_account, NULL, 1));
+    const size_t counts[] = {10001, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 64};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_account_receive_many(store, peer_account, &delivery, counts[i]));
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_account_receive_many(store, peer_account, NULL, counts[i]));
+    }
+    STRUCT_SIZES(pawl_delivery, delivery, pawl_account_receive_many(store, peer_account, object, 1));
+    /* What is wrong with one row is said in that row. */
+    const struct {
+        const void *frame;
+        size_t frame_size;
+        uint8_t *out;
+        size_t out_size;
+        uint32_t flags;
+        pawl_status status;
+    } rows[] = {
+        {NULL, 0, NULL, 0, 0, PAWL_AUTH},
+        {NULL, 5, out, 8192, 0, PAWL_MISUSE_NULL},
+        {NULL, SIZE_MAX, out, 8192, 0, PAWL_MISUSE_SIZE},
+        {frame, SIZE_MAX / 2 + 1, out, 8192, 0, PAWL_MISUSE_SIZE},
+        {frame, SIZE_MAX / 2, out, 8192, 0, PAWL_BUFFER},
+        {frame, 100, NULL, 8192, 0, PAWL_MISUSE_NULL},
+        {frame, 100, NULL, 0, 0, PAWL_BUFFER},
+        {frame, 100, out, SIZE_MAX, 0, PAWL_MISUSE_SIZE},
+        {frame, 100, out, 8192, 2, PAWL_MISUSE_FLAGS},
+        {frame, 3, out, 8192, 0, PAWL_AUTH},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        delivery = (pawl_delivery)PAWL_INIT(pawl_delivery);
+        delivery.frame = rows[i].frame;
+        delivery.frame_size = rows[i].frame_size;
+        delivery.out = rows[i].out;
+        delivery.out_size = rows[i].out_size;
+        delivery.flags = rows[i].flags;
+        DONE(pawl_account_receive_many(store, peer_account, &delivery, 1));
+        CHECK_SAYING(delivery.status == rows[i].status, "row %zu answers %s", i, pawl_status_name(delivery.status));
+    }
+    DONE(pawl_account_receive_many(store, peer_account, NULL, 0));
+
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_session_kept(NULL, at_peer, 10, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_session_kept(store, NULL, 10, view_));
+    NEEDS_PLACE(pawl_session_kept(store, at_peer, 10, view_));
+    for (size_t i = 0; i < BAD_LIMITS; i++) {
+        GIVES_VIEW(PAWL_MISUSE_SIZE, pawl_session_kept(store, at_peer, bad_limits[i], view_));
+    }
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_forget(NULL, at_peer, 0, 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_forget(store, NULL, 0, 0));
+    DONE(pawl_session_forget(store, at_peer, UINT32_MAX, UINT32_MAX));
+    DONE(pawl_session_forget(store, no_id, 0, 0));
+    finish_session();
+}
+
+static void outbox_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_outbox_take(NULL, 10, 0, view_));
+    NEEDS_PLACE(pawl_outbox_take(store, 10, 0, view_));
+    for (size_t i = 0; i < BAD_LIMITS; i++) {
+        GIVES_VIEW(PAWL_MISUSE_SIZE, pawl_outbox_take(store, bad_limits[i], 0, view_));
+    }
+    const int64_t leases[] = {-1, INT64_MIN, INT64_C(86400000000000) + 1, INT64_MAX};
+    for (size_t i = 0; i < sizeof leases / sizeof *leases; i++) {
+        GIVES_VIEW(PAWL_MISUSE_TIME, pawl_outbox_take(store, 10, leases[i], view_));
+    }
+    uint64_t seq = 0;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_outbox_ack(NULL, &seq, 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_outbox_ack(store, NULL, 1));
+    const size_t counts[] = {10001, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 8 + 1};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_outbox_ack(store, &seq, counts[i]));
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_outbox_ack(store, NULL, counts[i]));
+    }
+    DONE(pawl_outbox_ack(store, NULL, 0));
+    const uint64_t numbers[] = {0, 1000000, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX - 1, UINT64_MAX};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        REFUSED_AS(PAWL_NOT_FOUND, pawl_outbox_ack(store, &numbers[i], 1));
+        REFUSED_AS(PAWL_NOT_FOUND, pawl_outbox_fail(store, numbers[i], 0));
+        REFUSED_AS(PAWL_NOT_FOUND, pawl_outbox_answer(store, numbers[i], "x", 1));
+    }
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_outbox_fail(NULL, 1, 0));
+    DONE(pawl_session_send(store, session_id, "x", 1, &seq));
+    REFUSED_AS(PAWL_MISUSE_TIME, pawl_outbox_fail(store, seq, -1));
+    REFUSED_AS(PAWL_MISUSE_TIME, pawl_outbox_fail(store, seq, INT64_MIN));
+    DONE(pawl_outbox_fail(store, seq, INT64_MAX)); /* does not overflow */
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_outbox_answer(NULL, seq, "x", 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_outbox_answer(store, seq, NULL, 1));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_outbox_answer(store, seq, "x", SIZE_MAX));
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_outbox_answer(store, seq, "x", 1)); /* a frame is no request */
+    DONE(pawl_outbox_ack(store, &seq, 1));
+
+    DONE(pawl_batch_begin(store, &batch));
+    GIVES_VIEW(PAWL_STATE_BATCH, pawl_outbox_take(batch, 10, 0, view_));
+    DONE(pawl_outbox_ack(batch, NULL, 0));
+    CALL(pawl_batch_rollback(batch));
+    finish_session();
+}
+
+static void schedule_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    int32_t fd = 7;
+    int64_t deadline = 7;
+    size_t ran = 7;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_fd(NULL, &fd));
+    CHECK(fd == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_fd(store, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_next_deadline(NULL, &deadline));
+    CHECK(deadline == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_next_deadline(store, NULL));
+    deadline = 7;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_run_due(NULL, 10, &ran, &deadline));
+    CHECK(ran == 0 && deadline == 0);
+    for (size_t i = 0; i < BAD_LIMITS; i++) {
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_store_run_due(store, bad_limits[i], &ran, &deadline));
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_store_run_due(store, bad_limits[i], NULL, NULL));
+    }
+    DONE(pawl_store_run_due(store, 10000, NULL, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_nudge(NULL));
+    DONE(pawl_store_nudge(store));
+    DONE(pawl_batch_begin(store, &batch));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_store_fd(batch, &fd));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_store_run_due(batch, 10, &ran, &deadline));
+    DONE(pawl_store_next_deadline(batch, &deadline));
+    CALL(pawl_batch_rollback(batch));
+    finish_session();
+}
+
 static void in_child(void (*group)(void *)) {
     *line_at = 0;
     int before = test_faults;
@@ -958,6 +1504,13 @@ GROUP(put_options)
 GROUP(unnamed_options)
 GROUP(account_calls)
 GROUP(safety_numbers)
+GROUP(session_rows)
+GROUP(package_calls)
+GROUP(peer_calls)
+GROUP(session_calls)
+GROUP(message_calls)
+GROUP(outbox_calls)
+GROUP(schedule_calls)
 
 int main(void) {
     line_at = shared_memory(sizeof(int));
@@ -977,5 +1530,12 @@ int main(void) {
     RUN(unnamed_options_group);
     RUN(account_calls_group);
     RUN(safety_numbers_group);
+    RUN(session_rows_group);
+    RUN(package_calls_group);
+    RUN(peer_calls_group);
+    RUN(session_calls_group);
+    RUN(message_calls_group);
+    RUN(outbox_calls_group);
+    RUN(schedule_calls_group);
     FINISH;
 }

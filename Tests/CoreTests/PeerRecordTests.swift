@@ -33,7 +33,7 @@ import Testing
 
     @Test func anUnverifiedPeersNewKeysAreTaken() throws {
         var peer = try peer()
-        try peer.start(id(1), created: 1, isWaiting: false)
+        try peer.start(id(1), created: 1)
         #expect(try peer.see(new.identity, .x25519, now: 5) == .changed)
         #expect(try [UInt8](peer.identity.signing) == [UInt8](new.identity.signing))
         #expect(peer.changed == 5 && peer.sending == nil)
@@ -47,9 +47,6 @@ import Testing
         #expect(try peer.see(new.identity, .x25519, now: 5) == .changed)
         #expect(try [UInt8](peer.identity.signing) == [UInt8](old.identity.signing))
         #expect(try peer.isWaiting(new.identity) && !peer.isWaiting(old.identity))
-        #expect(throws: Failure.state(.identity)) {
-            try peer.start(id(2), created: 2, isWaiting: true)
-        }
         try peer.accept(id(3), created: 3, isWaiting: true)
         #expect(try peer.sending == id(1))
         #expect(throws: Failure.state(.identity)) { try peer.checkSending(id(3)) }
@@ -70,12 +67,48 @@ import Testing
         #expect(try peer.see(old.identity, .x25519, now: 1) == .known)
     }
 
+    @Test func theSuiteOfKeysThatWaitIsRemembered() throws {
+        var peer = try peer(.verified)
+        _ = try peer.see(new.identity, .xwing, now: 1)
+        #expect(throws: Failure.state(.suite)) { try peer.see(new.identity, .x25519, now: 1) }
+        var again = try PeerRecord(decoding: peer.encoded())
+        try again.judge(new.identity, .verified, now: 2)
+        #expect(again.suite == .xwing)
+        #expect(throws: Failure.state(.suite)) { try again.see(new.identity, .x25519, now: 3) }
+    }
+
+    @Test func keysThatWaitedForAnUnverifiedPeerAreTaken() throws {
+        var peer = try peer(.verified)
+        _ = try peer.see(new.identity, .x25519, now: 1)
+        try peer.accept(id(1), created: 1, isWaiting: true)
+        try peer.judge(old.identity, .unverified, now: 2)
+        #expect(try peer.see(new.identity, .x25519, now: 3) == .changed)
+        try peer.checkSending(id(1))
+    }
+
+    /// Ever new keys under one name leave room for the true ones.
+    @Test func strangersDoNotKeepAPeerOut() throws {
+        var peer = try peer(.verified)
+        for number in 0..<100 {
+            let stranger = try record("bob")
+            _ = try peer.see(stranger.identity, .x25519, now: 1)
+            if let surplus = peer.surplus { peer.end(surplus) }
+            try peer.accept(
+                id(UInt8(number + 100)), created: Int64(number),
+                isWaiting: peer.isWaiting(stranger.identity))
+        }
+        #expect(peer.entries.count == 64)
+        if let surplus = peer.surplus { peer.end(surplus) }
+        try peer.accept(id(1), created: 1, isWaiting: false)
+        #expect(try peer.sending == id(1))
+    }
+
     // MARK: Glare
 
     @Test(arguments: [(UInt8(1), UInt8(2)), (2, 1)])
     func ofTwoCrossedStartsTheLowerSends(mine: UInt8, theirs: UInt8) throws {
         var peer = try peer()
-        try peer.start(id(mine), created: 10, isWaiting: false)
+        try peer.start(id(mine), created: 10)
         try peer.accept(id(theirs), created: 20, isWaiting: false)
         #expect(try peer.sending == id(min(mine, theirs)))
         for number in [mine, theirs] { try peer.checkSending(id(number)) }
@@ -89,7 +122,7 @@ import Testing
     func aStartAfterAnAcceptedOneIsDecidedByTheNextWelcome(mine: UInt8, theirs: UInt8) throws {
         var peer = try peer()
         try peer.accept(id(theirs), created: 10, isWaiting: false)
-        try peer.start(id(mine), created: 20, isWaiting: false)
+        try peer.start(id(mine), created: 20)
         #expect(try peer.sending == id(mine))
         peer.heard(try id(theirs), withWelcome: true)
         #expect(try peer.sending == id(min(mine, theirs)))
@@ -139,7 +172,7 @@ import Testing
 
     @Test func itIsReadAsItWasWritten() throws {
         var peer = try peer(.verified)
-        try peer.start(id(1), created: 10, isWaiting: false)
+        try peer.start(id(1), created: 10)
         _ = try peer.see(new.identity, .x25519, now: 5)
         try peer.accept(id(2), created: 3, isWaiting: true)
         peer.lastReset = 77

@@ -107,8 +107,7 @@ import Testing
     @Test func whatIsReservedIsInNoRecord() throws {
         let pair = try Pair()
         let session = pair.initiator
-        let memory = try SecretBuffer(count: Chain.memorySize)
-        let chain = try session.reserve(16, in: memory.mutableBytes, ownedBy: memory)
+        let chain = try session.reserve(16)
         #expect(chain.index == 0 && session.sending.index == 16)
         let stored = array(try session.encoded())
         for _ in 0..<16 {
@@ -120,11 +119,7 @@ import Testing
 
     @Test func onlyTheTopmostReservationIsGivenBack() throws {
         let session = try Pair().initiator
-        func reserve() throws -> Chain {
-            let memory = try SecretBuffer(count: Chain.memorySize)
-            return try session.reserve(16, in: memory.mutableBytes, ownedBy: memory)
-        }
-        let (first, second) = (try reserve(), try reserve())
+        let (first, second) = (try session.reserve(16), try session.reserve(16))
         #expect(!session.giveBack(first, end: 16))
         try second.advance()
         #expect(session.giveBack(second, end: 32))
@@ -135,7 +130,6 @@ import Testing
 
     @Test func anEpochHasTwoToThe31Messages() throws {
         let pair = try Pair()
-        let memory = try SecretBuffer(count: Chain.memorySize)
         let buffer = try pair.initiator.encoded()
         // The sending index lies behind its chain key, after the fixed part and the name.
         let place = 35 + 64 + 1 + 3 + 64 + 8 + 32
@@ -143,11 +137,9 @@ import Testing
             of: (Session.indexLimit - 1).littleEndian, toByteOffset: place, as: UInt32.self)
         let session = try Session(decoding: buffer, id: pair.initiator.id)
         #expect(session.sending.index == Session.indexLimit - 1)
-        _ = try session.reserve(16, in: memory.mutableBytes, ownedBy: memory)
+        _ = try session.reserve(16)
         #expect(session.sending.index == Session.indexLimit)
-        #expect(throws: Failure.limit(.index)) {
-            _ = try session.reserve(16, in: memory.mutableBytes, ownedBy: memory)
-        }
+        #expect(throws: Failure.limit(.index)) { _ = try session.reserve(16) }
     }
 
     @Test func aSessionIsReadAsItWasWritten() throws {

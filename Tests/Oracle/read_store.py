@@ -264,7 +264,7 @@ KINDS = {
     0x33: Kind("account 16s, package 16s, number Q", PACKAGE),
     0x34: Kind("account 16s, package 16s, ephemeral 16s", Layout("session 16s"), False),
     0x35: Kind("account 16s, hash 16s", Layout(
-        "trust B", "suite B", *KEYS, "changed q", "reset q", ("waiting", Layout(*KEYS)), "sending B",
+        "trust B", "suite B", *KEYS, "changed q", "reset q", ("waiting", Layout(*KEYS, "suite B")), "sending B",
         "name B*", ("sessions", Layout("id 16s", "created q", "flags B")))),
     0x38: Kind("id 16s", Layout(
         "side B", "suite B", "account 16s", "created q", "not_after q", *KEYS, "name B*", "root 32s",

@@ -10,7 +10,7 @@ package import PawlCrypto
 /// session that the other can read.
 ///
 /// Layout (little endian): format 1, trust 1, suite 1, Ed25519 32, X25519 32, changed 8, last reset 8, waiting 1 and, if 1, Ed25519
-/// 32 and X25519 32, sending session 1 (its place, 255: none), name (u8 length), count 1, then for each session: id 16, created
+/// 32, X25519 32 and suite 1, sending session 1 (its place, 255: none), name (u8 length), count 1, then for each session: id 16, created
 /// 8, flags 1 (1 outbound, 2 confirmed, 4 sendable, 8 of the waiting identity, 16 of a former one).
 package struct PeerRecord {
     package enum Trust: UInt8 {
@@ -30,6 +30,8 @@ package struct PeerRecord {
         /// Of an identity that another has taken the place of.
         package fileprivate(set) var isFormer: Bool
 
+        /// What the account's quota counts.
+        package var isUnconfirmedInbound: Bool { !isOutbound && !isConfirmed }
         fileprivate var isOwnStart: Bool { isOutbound && !isConfirmed && isSendable }
     }
 
@@ -49,7 +51,7 @@ package struct PeerRecord {
     package private(set) var suite = Suite.x25519
     package let name: SecretBuffer
     private var current: SecretBuffer
-    private var waiting: SecretBuffer?
+    private var waiting: (keys: SecretBuffer, suite: Suite)?
     package private(set) var changed: Int64
     package var lastReset = Int64.min
     package private(set) var entries: [Entry] = []
@@ -86,7 +88,7 @@ package struct PeerRecord {
     package var waitingIdentity: IdentityPublic? {
         get throws(Failure) {
             guard let waiting else { return nil }
-            return try Self.identity(waiting)
+            return try Self.identity(waiting.keys)
         }
     }
 
@@ -98,8 +100,8 @@ package struct PeerRecord {
     /// Whether sessions with these keys wait for the host to accept them.
     package func isWaiting(_ keys: IdentityPublic) throws(Failure) -> Bool {
         guard let waiting else { return false }
-        let keys = try Self.keys(keys)
-        return keys.bytes.sameBytes(as: waiting.bytes)
+        let other = try Self.keys(keys)
+        return other.bytes.sameBytes(as: waiting.keys.bytes)
     }
 
     /// An identity shows itself in a set-up. Other keys than before take the place of an unverified peer's;
@@ -112,14 +114,20 @@ package struct PeerRecord {
             self.suite = suite
             return .known
         }
-        guard try !isWaiting(keys) else { return .known }
-        if trust == .verified {
-            drop { $0.isWaiting }
-            waiting = try Self.keys(keys)
-        } else {
-            replace(by: try Self.keys(keys))
+        guard trust == .verified else {
+            try replace(by: keys)
+            guard suite >= self.suite else { throw .state(.suite) }
             self.suite = suite
+            changed = now
+            return .changed
         }
+        if try isWaiting(keys), let waiting {
+            guard suite >= waiting.suite else { throw .state(.suite) }
+            self.waiting = (waiting.keys, suite)
+            return .known
+        }
+        for place in entries.indices where entries[place].isWaiting { retire(place) }
+        waiting = (try Self.keys(keys), suite)
         changed = now
         return .changed
     }
@@ -128,11 +136,8 @@ package struct PeerRecord {
     package mutating func judge(
         _ keys: IdentityPublic, _ trust: Trust, now: Int64
     ) throws(Failure) {
-        if try isWaiting(keys), let waiting {
-            replace(by: waiting)
-            changed = now
-        } else if try !isCurrent(keys) {
-            replace(by: try Self.keys(keys))
+        if try !isCurrent(keys) {
+            try replace(by: keys)
             changed = now
         }
         self.trust = trust
@@ -140,30 +145,26 @@ package struct PeerRecord {
 
     package mutating func allow(_ suite: Suite) { self.suite = suite }
 
-    private mutating func replace(by keys: SecretBuffer) {
-        let isWaiting = waiting.map { $0.bytes.sameBytes(as: keys.bytes) } ?? false
-        current = keys
+    private mutating func replace(by keys: IdentityPublic) throws(Failure) {
+        let isWaiting = try isWaiting(keys)
+        suite = isWaiting ? waiting?.suite ?? .x25519 : .x25519
+        current = try Self.keys(keys)
         waiting = nil
-        suite = .x25519
         for place in entries.indices {
-            if entries[place].isWaiting && isWaiting {
+            if isWaiting && entries[place].isWaiting {
                 entries[place].isWaiting = false
             } else {
-                entries[place].isSendable = false
-                entries[place].isWaiting = false
-                entries[place].isFormer = true
+                retire(place)
             }
         }
         sending = entries.last(where: { $0.isSendable })?.id
     }
 
-    /// Sessions of an identity that another took the place of before it was accepted cannot be sent in for good.
-    private mutating func drop(_ which: (Entry) -> Bool) {
-        for place in entries.indices where which(entries[place]) {
-            entries[place].isSendable = false
-            entries[place].isWaiting = false
-            entries[place].isFormer = true
-        }
+    /// A session of an identity that another took the place of cannot be sent in for good.
+    private mutating func retire(_ place: Int) {
+        entries[place].isSendable = false
+        entries[place].isWaiting = false
+        entries[place].isFormer = true
     }
 
     // MARK: Sessions
@@ -181,11 +182,8 @@ package struct PeerRecord {
         guard entry.isSendable else { throw .state(.receiveOnly) }
     }
 
-    /// One's own start, with an identity that was seen.
-    package mutating func start(
-        _ id: Identifier, created: Int64, isWaiting: Bool
-    ) throws(Failure) {
-        guard !isWaiting else { throw .state(.identity) }
+    /// One's own start, with an identity that was seen and does not wait.
+    package mutating func start(_ id: Identifier, created: Int64) throws(Failure) {
         try checkRoom(isWaiting: false)
         entries.append(
             Entry(
@@ -216,6 +214,12 @@ package struct PeerRecord {
             entries.append(entry)
             sending = id
         }
+    }
+
+    /// A session of a former identity that must go before there is room for one more: whoever shows ever new keys
+    /// under a name shall not keep the true one out.
+    package var surplus: Identifier? {
+        entries.count < Self.entryLimit ? nil : entries.first { $0.isFormer }?.id
     }
 
     /// `limit` if there is no room for one more session.
@@ -276,7 +280,11 @@ package struct PeerRecord {
         changed = try reader.integer(Int64.self)
         lastReset = try reader.integer(Int64.self)
         if try reader.integer(UInt8.self) != 0 {
-            waiting = try SecretBuffer(copying: reader.take(size))
+            let keys = try SecretBuffer(copying: reader.take(size))
+            guard let suite = Suite(rawValue: try reader.integer(UInt8.self)) else {
+                throw .corrupt(.record)
+            }
+            waiting = (keys, suite)
         }
         let place = Int(try reader.integer(UInt8.self))
         name = try SecretBuffer(copying: reader.field(UInt8.self))
@@ -296,7 +304,8 @@ package struct PeerRecord {
 
     package func encoded() throws(Failure) -> SecretBuffer {
         let size =
-            3 + current.count + 16 + 1 + (waiting?.count ?? 0) + 1 + 1 + name.count + 1
+            3 + current.count + 16 + 1 + (waiting.map { $0.keys.count + 1 } ?? 0) + 1 + 1
+            + name.count + 1
             + entries.count * (Identifier.size + 9)
         let buffer = try SecretBuffer(count: size)
         var writer = ByteWriter(buffer.mutableBytes)
@@ -307,7 +316,10 @@ package struct PeerRecord {
         writer.integer(changed)
         writer.integer(lastReset)
         writer.integer(UInt8(waiting == nil ? 0 : 1))
-        writer.append(waiting?.bytes ?? .empty)
+        if let waiting {
+            writer.append(waiting.keys.bytes)
+            writer.integer(waiting.suite.rawValue)
+        }
         let place = entries.firstIndex { $0.id == sending }
         writer.integer(UInt8(truncatingIfNeeded: place ?? 255))
         writer.field(name.bytes, UInt8.self)

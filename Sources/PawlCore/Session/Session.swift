@@ -26,6 +26,8 @@ package final class Session {
     package static let skippedLifetime: Int64 = 7 * 86_400_000_000_000
     package static let answerDeadline: Int64 = 86_400_000_000_000
     package static let endDelay: Int64 = 7 * 86_400_000_000_000
+    /// While the host has not forgotten its kept messages.
+    package static let endRetry: Int64 = 86_400_000_000_000
 
     private static let format: UInt8 = 1
 
@@ -188,12 +190,9 @@ package final class Session {
 
     /// Takes `count` indices out of the stored chain and answers a chain at the first of them, which lives in
     /// memory only.
-    package func reserve(
-        _ count: UInt32, in memory: UnsafeMutableRawBufferPointer, ownedBy owner: AnyObject
-    ) throws(Failure) -> Chain {
+    package func reserve(_ count: UInt32) throws(Failure) -> Chain {
         guard sending.index < Self.indexLimit, count > 0 else { throw .limit(.index) }
-        let chain = try Chain(
-            key: sending.key, index: sending.index, in: memory, ownedBy: owner)
+        let chain = try sending.copy()
         for _ in 0..<min(count, Self.indexLimit - sending.index) { try sending.advance() }
         return chain
     }

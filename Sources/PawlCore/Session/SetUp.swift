@@ -103,7 +103,6 @@ package enum SetUp {
         _ own: Own, _ welcome: Welcome, _ package: KeyPackage, initKeys: Opening,
         oneTime: Opening?
     ) throws(Failure) -> Session {
-        try check(welcome, own, package)
         guard (oneTime == nil) == (package.oneTime == nil) else { throw .internal }
         let agreements = try SecretBuffer(count: 4 * Agreement.keySize)
         try agree(initKeys.agreement, welcome.initiator.keys.agreement, agreements, 0)

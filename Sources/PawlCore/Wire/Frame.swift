@@ -169,7 +169,7 @@ package struct Frame {
     }
 
     /// The application data of a decrypted message: nil if it carries none, `auth` if it has no right form.
-    /// Control frames that this version does not know are skipped.
+    /// Control parts, of which this version knows none, are skipped.
     package static func application(_ plaintext: Bytes) throws(Failure) -> Bytes? {
         var reader = ByteReader(plaintext)
         do throws(Failure) {

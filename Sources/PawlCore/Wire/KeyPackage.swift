@@ -3,6 +3,7 @@ package import PawlCrypto
 /// A signed key package and at most one of its one-time keys, as an initiator gets them, read in place.
 /// Protocol.md, "Key packages".
 package struct KeyPackage {
+    /// Of a package, and of a one-time key.
     package static let sizeLimit = 4_096
     /// Milliseconds. A package's peers refuse a longer one.
     package static let lifetimeLimit: Int64 = 90 * 86_400_000
@@ -49,6 +50,7 @@ package struct KeyPackage {
 
     private init(_ bytes: Bytes, isOwn: Bool) throws(Failure) {
         do throws(Failure) {
+            guard bytes.count <= 2 * Self.sizeLimit else { throw .misuse(.package) }
             var reader = ByteReader(bytes)
             id = try Self.begin(&reader, Kind.package)
             let keys = try IdentityPublic(

@@ -84,9 +84,11 @@ extension Transaction {
     package func scheduleCheckpoint() throws(Failure) {
         guard canCheckpoint else { return }
         let now = clock.now()
-        // One that is due may be under way and not see what this call erases.
-        if let due = try due(of: .checkpoint), due > now { return }
-        try schedule(.checkpoint, at: Backoff.after(now, Backoff.minute))
+        let wanted = Backoff.after(now, Backoff.minute)
+        // One that is due may be under way and not see what this call erases; one far off was planned by another
+        // clock.
+        if let due = try due(of: .checkpoint), due > now, due <= wanted { return }
+        try schedule(.checkpoint, at: wanted)
     }
 
     /// Puts a job off after a failure.

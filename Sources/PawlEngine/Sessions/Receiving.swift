@@ -19,7 +19,8 @@ extension Store {
             return try? Frame.application(plaintext.bytes)
         }
         fileprivate var plaintext: SecretBuffer?
-        fileprivate var isConfirmed = false
+        /// The peer has the session that this side started.
+        fileprivate var isAnswer = false
 
         /// Refused.
         package init(_ failure: Failure) { self.failure = failure }
@@ -44,8 +45,8 @@ extension Store {
             return received
         }
         for one in received {
-            if one.isConfirmed, let session = one.session {
-                shared.reservations.confirm(session, withoutWelcome: true)
+            if one.isAnswer, let session = one.session {
+                shared.reservations.dropWelcome(session)
             }
         }
         return received
@@ -60,11 +61,12 @@ extension Store {
             var size = 0
             try transaction.scanRaw(.of(.kept, session)) { (row, value) throws(Failure) in
                 guard rows.isEmpty || size + value.count <= bytes else { return false }
+                // A damaged one is left to verify.
+                guard let buffer = try? transaction.sealer.open(value, for: row),
+                    let record = try? KeptRecord(decoding: buffer)
+                else { return true }
                 size += value.count
-                rows.append(
-                    try KeptRow(
-                        session: session, position: row.number,
-                        record: KeptRecord(decoding: transaction.sealer.open(value, for: row))))
+                rows.append(KeptRow(session: session, position: row.number, record: record))
                 return rows.count < limit
             }
             return rows
@@ -167,17 +169,18 @@ private final class Inbox {
                 return again
             }
             let opened = try session.open(frame, place, late: late?.bytes)
+            withExtendedLifetime(late) {}
             guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .desynchronized }
             try commit(opened, frame, open, peer, keeps)
             var received = Store.Received(session, frame, opened.plaintext)
             received.isUnaccepted = peer.isWaiting(session.id)
-            received.isConfirmed = session.side == .initiator
+            received.isAnswer = session.side == .initiator
             return received
         } catch {
             if error == .desynchronized, !session.isReported {
+                try report(.desynchronized, session)
                 session.isReported = true
                 open.isChanged = true
-                try report(.desynchronized, session)
             }
             throw error
         }
@@ -210,12 +213,14 @@ private final class Inbox {
     ) throws(Failure) {
         let session = open.session
         let kept = keeps ? try KeptRecord.encode(frame, opened.plaintext) : nil
+        // A peer that cannot have seen an answer confirms nothing, whatever it leaves out.
+        let isConfirming =
+            frame.welcome == nil && (session.side == .initiator || session.sending.index > 0)
         // Before the message counts: a damaged row that is met here must refuse it whole.
-        if frame.welcome == nil, let entry = peer.record.entry(session.id), !entry.isConfirmed
-        {
+        if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
             try confirm(entry)
         }
-        peer.change { $0.heard(session.id, withWelcome: frame.welcome != nil) }
+        peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
         try session.accept(opened, frame)
         open.isChanged = true
         if let keys = opened.skippedKeys {
@@ -225,6 +230,14 @@ private final class Inbox {
                     copying: Bytes(rebasing: keys.bytes[first..<first + Chain.keySize]))
             }
             session.skipped += UInt32(keys.count / Chain.keySize)
+            let surplus = open.skipped.count - Int(Session.skippedLimit)
+            if surplus > 0 {
+                for index in open.skipped.keys.sorted().prefix(surplus) {
+                    open.skipped[index] = nil
+                }
+                session.skipped -= UInt32(surplus)
+                open.lost += UInt64(surplus)
+            }
         }
         if opened.isLate {
             if open.skipped.removeValue(forKey: frame.index) == nil {
@@ -272,9 +285,17 @@ private final class Inbox {
         let initiator = welcome.initiator
         let peerRow = try transaction.peerRow(account, initiator.name)
         let known = try peer(peerRow)
+        var ended: Identifier?
         var peer = if let known { known.record } else { try PeerRecord(initiator, now: now) }
         let sighting = try peer.see(initiator.keys, welcome.suite, now: now)
         let isWaiting = try peer.isWaiting(initiator.keys)
+        if let surplus = peer.surplus, open[SessionHalf(surplus)] == nil {
+            if peer.entry(surplus)?.isUnconfirmedInbound == true {
+                records.state.removeUnconfirmed()
+            }
+            peer.end(surplus)
+            ended = surplus
+        }
         try records.state.addUnconfirmed()
         try peer.checkRoom(isWaiting: isWaiting)
 
@@ -287,6 +308,8 @@ private final class Inbox {
         let (opened, isFree) = try firstMessage(frame, session)
         guard isFree else { throw .auth }
 
+        if sighting == .changed, known != nil { try report(.identityChanged, session) }
+        if let ended { try transaction.erase(ended) }
         // From here on nothing is refused.
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
@@ -306,7 +329,6 @@ private final class Inbox {
             try transaction.schedule(
                 Job(.sessionEnd, session.id), at: Backoff.after(now, Session.endDelay))
         }
-        if sighting == .changed, known != nil { try report(.identityChanged, session) }
         var received = Store.Received(session, frame, opened.plaintext)
         received.isNewSession = true
         received.isUnaccepted = isWaiting

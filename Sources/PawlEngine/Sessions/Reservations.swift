@@ -58,24 +58,24 @@ package final class Reservations {
         var checked: Int64
         var wasUsed = true
 
-        init(
-            _ session: Identifier, chain: Chain, end: UInt32, terms: Terms, size: UInt32, slot: Int
-        ) {
-            self.session = session
-            self.chain = chain
-            self.end = end
+        /// `reserved` is what was taken out of a session, in memory of its own.
+        init(_ reserved: Chain, _ session: Session, _ place: Place, _ terms: Terms) throws(Failure)
+        {
+            self.session = session.id
+            chain = try Chain(
+                key: reserved.key, index: reserved.index, in: place.memory, ownedBy: place.owner)
+            end = session.sending.index
             self.terms = terms
-            self.size = size
-            self.slot = slot
+            size = place.size
+            slot = place.slot
             begun = platform_monotonic_ns()
             checked = begun
         }
 
         var isUsedUp: Bool { chain.index >= end }
 
-        func confirm(withoutWelcome: Bool) {
-            checked = platform_monotonic_ns()
-            if withoutWelcome, terms.welcome != nil { terms = Terms(withoutWelcome: terms) }
+        func dropWelcome() {
+            if terms.welcome != nil { terms = Terms(withoutWelcome: terms) }
         }
     }
 
@@ -157,8 +157,14 @@ package final class Reservations {
         (try? lock.withLock { entries[session].map { !$0.isUsedUp } }) == true
     }
 
-    func confirm(_ session: Identifier, withoutWelcome: Bool) {
-        try? lock.withLock { entries[session]?.confirm(withoutWelcome: withoutWelcome) }
+    /// The session is still what it was.
+    func confirm(_ session: Identifier) {
+        try? lock.withLock { entries[session]?.checked = platform_monotonic_ns() }
+    }
+
+    /// The peer has answered.
+    func dropWelcome(_ session: Identifier) {
+        try? lock.withLock { entries[session]?.dropWelcome() }
     }
 
     /// Takes a session's reservation out, to be given back or dropped.
@@ -226,10 +232,16 @@ package final class Reservations {
         }
     }
 
-    func insert(_ entry: Entry) {
-        try? lock.withLock {
-            entries[entry.session] = entry
-            slots[entry.slot] = entry.session
+    /// What was reserved for a session counts from now on. The caller holds `making`.
+    func insert(
+        _ chain: Chain, of session: Session, at place: Place, lane: UInt64
+    ) throws(Failure) {
+        let terms = try Terms(session, lane: lane)
+        try lock.withLock { () throws(Failure) in
+            // Taken out and wiped with all others in the meantime: the store is being closed.
+            guard slots.indices.contains(place.slot) else { throw .closed(.closed) }
+            entries[session.id] = try Entry(chain, session, place, terms)
+            slots[place.slot] = session.id
         }
     }
 }

@@ -21,6 +21,7 @@ extension Store {
                 try Frame.write(
                     envelope, message: message, key: ticket.key.bytes, random: randomWords(),
                     into: UnsafeMutableRawBufferPointer(rebasing: out[..<size]))
+                withExtendedLifetime(ticket) {}
                 return size
             case .stale: try recheck(id)
             case .none:
@@ -56,6 +57,7 @@ extension Store {
             random: randomWords(), into: frame.mutableBytes)
         try session.sending.advance()
         try transaction.put(session)
+        try transaction.scheduleCheckpoint()
         let seq = try transaction.enqueue(
             .frame(
                 frame.bytes, session: session.id, account: session.account, peer: session.peer))
@@ -85,29 +87,28 @@ extension Store {
         try reservations.making.withLock { () throws(Failure) in
             guard !reservations.has(id) else { return }
             let place = try reservations.place(for: id)
-            let entry = try transact(.write) { (transaction) throws(Failure) in
+            let reserved = try transact(.write) { (transaction) throws(Failure) in
                 if let evicted = place.evicted { try giveBack(evicted, in: transaction) }
                 let session = try sendable(id, in: transaction).session
-                let chain = try session.reserve(
-                    place.size, in: place.memory, ownedBy: place.owner)
+                let chain = try session.reserve(place.size)
                 try transaction.put(session)
                 try transaction.scheduleCheckpoint()
-                return Reservations.Entry(
-                    id, chain: chain, end: session.sending.index,
-                    terms: try Reservations.Terms(session, lane: reservations.lane(id)),
-                    size: place.size, slot: place.slot)
+                return (session: session, chain: chain)
             }
-            reservations.insert(entry)
+            try reservations.insert(
+                reserved.chain, of: reserved.session, at: place,
+                lane: reservations.lane(id))
         }
     }
 
     /// Is the session still what it was when its indices were reserved?
     private func recheck(_ id: Identifier) throws(Failure) {
         do throws(Failure) {
-            let isConfirmed = try transact(.read) { (transaction) throws(Failure) in
+            let isAnswered = try transact(.read) { (transaction) throws(Failure) in
                 try sendable(id, in: transaction).session.welcome == nil
             }
-            shared.reservations.confirm(id, withoutWelcome: isConfirmed)
+            if isAnswered { shared.reservations.dropWelcome(id) }
+            shared.reservations.confirm(id)
         } catch {
             switch error {
             case .notFound, .state: shared.reservations.forget(id)

@@ -16,6 +16,10 @@ extension Store {
         case .setUpDeadline: try renewSetUp(conversation, transaction)
         case .skippedKeys: try eraseSkippedKeys(conversation.session, job, transaction)
         case .sessionEnd:
+            // Not before the host has all that it wanted to be kept.
+            guard try !hasKept(job.subject, transaction) else {
+                return try transaction.schedule(job, at: Backoff.after(now(), Session.endRetry))
+            }
             try end(conversation, in: transaction)
             try tell(.sessionEnded, conversation.session, transaction)
         case .credentialPurge, .checkpoint: throw .internal
@@ -35,12 +39,23 @@ extension Store {
                 peer: session.peer))
     }
 
+    private func hasKept(_ session: Identifier, _ transaction: Transaction) throws(Failure) -> Bool
+    {
+        var isThere = false
+        try transaction.scanRaw(.of(.kept, session)) { (_, _) in
+            isThere = true
+            return false
+        }
+        return isThere
+    }
+
     private func tell(
-        _ event: SessionEvent, _ session: Session, _ transaction: Transaction
+        _ event: SessionEvent, _ session: Session, count: UInt64 = 0, _ transaction: Transaction
     ) throws(Failure) {
         _ = try transaction.enqueue(
             .event(
-                event.rawValue, account: session.account, session: session.id, peer: session.peer))
+                event.rawValue, count: count, account: session.account, session: session.id,
+                peer: session.peer))
     }
 
     private func eraseSkippedKeys(
@@ -49,11 +64,13 @@ extension Store {
         let now = now()
         var next: Int64?
         var kept: UInt32 = 0
+        var lost: UInt64 = 0
         try transaction.scanRaw(.of(.skipped, session.id)) { (row, value) throws(Failure) in
             let record = try? SkippedRecord(decoding: transaction.sealer.open(value, for: row))
             // One that cannot be read will never be used.
             guard let record, record.expires > now else {
                 transaction.delete(row)
+                lost += 1
                 return true
             }
             kept += 1
@@ -62,6 +79,7 @@ extension Store {
         }
         session.skipped = kept
         try transaction.put(session)
+        if lost > 0 { try tell(.lost, session, count: lost, transaction) }
         try transaction.scheduleCheckpoint()
         if let next { try transaction.schedule(job, at: next) }
     }
@@ -76,13 +94,24 @@ extension Store {
         guard SessionRequest(rawValue: item.what) == .package, let id = item.session else {
             throw .misuse(.flags)
         }
+        // Answered or ended in the meantime: nothing is to be done.
+        guard try isUnanswered(id, transaction) else { return }
         let start = try prepare(item.account, body, in: transaction) { (package) throws(Failure) in
             guard package.identity.isSame(as: item.peer) else { throw .auth }
         }
-        // Answered or ended in the meantime: nothing is to be done.
-        guard let old = try? transaction.session(id).session, old.welcome != nil else { return }
-        try begin(start, replacing: id, in: transaction)
+        if let refusal = try begin(start, replacing: id, in: transaction) { throw refusal }
         _ = try send(nil, in: start, transaction)
         shared.reservations.forget(id)
+    }
+
+    private func isUnanswered(
+        _ id: Identifier, _ transaction: Transaction
+    ) throws(Failure) -> Bool {
+        do throws(Failure) {
+            return try transaction.session(id).session.welcome != nil
+        } catch {
+            guard error == .notFound else { throw error }
+            return false
+        }
     }
 }

@@ -95,13 +95,20 @@ extension Transaction {
     /// The side of a session that belongs to `account`.
     func session(_ half: SessionHalf, of account: Identifier) throws(Failure) -> Session? {
         var found: Session?
+        var damage: Failure?
         let prefix = half.withBytes { RowKey(.session).appending($0) }
         try scanRaw(prefix) { (row, value) throws(Failure) in
             guard let id = row.identifier(at: 0) else { throw .corrupt(.record) }
-            let session = try Session(decoding: sealer.open(value, for: row), id: id)
-            if session.account == account { found = session }
+            do throws(Failure) {
+                let session = try Session(decoding: sealer.open(value, for: row), id: id)
+                if session.account == account { found = session }
+            } catch {
+                // It may be the other side's.
+                damage = error
+            }
             return found == nil
         }
+        if found == nil, let damage { throw damage }
         return found
     }
 }

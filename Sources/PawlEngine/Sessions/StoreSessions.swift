@@ -10,10 +10,11 @@ extension Store {
         let start = try prepare(account, package) { (package) throws(Failure) in
             guard package.identity.name.sameBytes(as: name) else { throw .auth }
         }
-        return try transact(.write) { (transaction) throws(Failure) in
+        let refusal = try transact(.write) { (transaction) throws(Failure) in
             try begin(start, in: transaction)
-            return start.id
         }
+        if let refusal { throw refusal }
+        return start.id
     }
 
     /// In place of a session that has parted from its peer's.
@@ -27,10 +28,11 @@ extension Store {
         let start = try prepare(old.session.account, package) { (package) throws(Failure) in
             guard package.identity.isSame(as: old.session.peer) else { throw .auth }
         }
-        try transact(.write) { (transaction) throws(Failure) in
+        let refusal = try transact(.write) { (transaction) throws(Failure) in
             try checkRate(transaction.session(id).peer)
-            try begin(start, replacing: id, in: transaction)
+            return try begin(start, replacing: id, isReset: true, in: transaction)
         }
+        if let refusal { throw refusal }
         shared.reservations.forget(id)
         return start.id
     }
@@ -65,10 +67,12 @@ extension Store {
             drawn: SetUp.Drawn.draw(for: package, suite), created: now)
     }
 
-    /// Stores a session and gives its set-up a deadline.
+    /// Stores a session and gives its set-up a deadline. Answers why it was refused, if the new keys of a verified
+    /// peer, which are noted, were the reason.
     func begin(
-        _ session: Session, replacing old: Identifier? = nil, in transaction: Transaction
-    ) throws(Failure) {
+        _ session: Session, replacing old: Identifier? = nil, isReset: Bool = false,
+        in transaction: Transaction
+    ) throws(Failure) -> Failure? {
         let now = now()
         _ = try transaction.accountRecord(session.account)
         guard try transaction.session(session.half, of: session.account) == nil else {
@@ -78,22 +82,32 @@ extension Store {
         let before = try transaction.peer(row)
         var peer = if let before { before } else { try PeerRecord(session.peer, now: now) }
         let sighting = try peer.see(session.peer.keys, session.suite, now: now)
-        try peer.start(
-            session.id, created: session.created, isWaiting: peer.isWaiting(session.peer.keys))
-        if let old {
-            peer.replace(old, by: session.id)
-            peer.lastReset = now
+        if let surplus = peer.surplus {
+            if peer.entry(surplus)?.isUnconfirmedInbound == true {
+                try forgetUnconfirmed(session.account, in: transaction)
+            }
+            peer.end(surplus)
+            try transaction.erase(surplus)
         }
+        let isWaiting = try peer.isWaiting(session.peer.keys)
         if sighting == .changed, before != nil {
             _ = try transaction.enqueue(
                 .event(
                     SessionEvent.identityChanged.rawValue, account: session.account,
-                    session: session.id, peer: session.peer))
+                    session: isWaiting ? nil : session.id, peer: session.peer))
         }
+        guard !isWaiting else {
+            try transaction.put(peer, at: row, before: before, now: now)
+            return .state(.identity)
+        }
+        try peer.start(session.id, created: session.created)
+        if let old { peer.replace(old, by: session.id) }
+        if isReset { peer.lastReset = now }
         try transaction.put(session)
         try transaction.put(peer, at: row, before: before, now: now)
         try transaction.schedule(
             Job(.setUpDeadline, session.id), at: Backoff.after(now, Session.answerDeadline))
+        return nil
     }
 
     // MARK: Ending
@@ -108,15 +122,15 @@ extension Store {
 
     func end(_ conversation: Conversation, in transaction: Transaction) throws(Failure) {
         let session = conversation.session
-        if let entry = conversation.peer.entry(session.id), !entry.isOutbound, !entry.isConfirmed {
-            try countConfirmed(session.account, in: transaction)
+        if conversation.peer.entry(session.id)?.isUnconfirmedInbound == true {
+            try forgetUnconfirmed(session.account, in: transaction)
         }
         conversation.peer.end(session.id)
         try transaction.put(conversation.peerRow, conversation.peer.encoded())
         try transaction.erase(session.id)
     }
 
-    private func countConfirmed(
+    private func forgetUnconfirmed(
         _ account: Identifier, in transaction: Transaction
     ) throws(Failure) {
         var state = try transaction.accountState(account)

@@ -1,0 +1,556 @@
+import PawlCore
+import PawlCrypto
+import PawlEngine
+import PawlStore
+import Testing
+
+/// Every storage operation of every call on sessions fails once, in each way it can. Afterwards, from
+/// what is committed: nothing that failed left anything, no index is in two frames that left the
+/// library, no message is accepted twice or lost after it was acknowledged, and a one-time key is gone
+/// exactly if its session is there.
+@Suite struct SessionCrashTests {
+    // MARK: The world
+
+    /// Alice and Bob with a session that both know, frames on their way to Bob, and packages of his.
+    /// All trials start from copies of it; nothing in it changes.
+    struct World: @unchecked Sendable {
+        let alices: MemoryStorage
+        /// Alice's, with `fresh`, which Bob has not answered.
+        let waitings: MemoryStorage
+        let bobs: MemoryStorage
+        let alice: Identifier
+        let bob: Identifier
+        /// Alice's side of the session, and Bob's.
+        let hers: Identifier
+        let his: Identifier
+        let frames: [[UInt8]]
+        /// As `frames[0]`, of an Alice that was put back to an old copy.
+        let collision: [UInt8]
+        /// A package with a one-time key that nobody used, and the id of one that `welcome` uses.
+        let bundle: [UInt8]
+        let welcomed: Identifier
+        let welcome: [UInt8]
+        /// Of the session that `welcome` starts: Alice's side and Bob's, and his answer.
+        let fresh: Identifier
+        let accepted: Identifier
+        let answer: [UInt8]
+
+        init() throws {
+            let early = MemoryStorage()
+            let bobs = MemoryStorage()
+            let a = try openStore(on: early)
+            let b = try openStore(on: bobs)
+            alice = try withText("alice") { try a.createAccount(named: $0) }
+            bob = try withText("bob") { try b.createAccount(named: $0) }
+            hers = try a.start(alice, b.bundle(bob).bytes)
+            let hello = try b.hear(bob, [a.say(hers, "hello")])
+            his = try #require(hello[0].session)
+            _ = try a.hear(alice, [b.say(his, "hi")])
+            let package = try b.bundle(bob)
+            welcomed = package.id
+            bundle = try b.bundle(bob).bytes
+            a.close {}
+            b.close {}
+
+            let (before, after) = (early.snapshot(), early.snapshot())
+            let later = try openStore(on: after)
+            frames = try (0..<10).map { [hers] in try later.say(hers, "message \($0)") }
+            let put = try openStore(on: before)
+            collision = try put.say(hers, "put back")
+            alices = after
+            self.bobs = bobs
+            waitings = after.snapshot()
+            let waiting = try openStore(on: waitings)
+            fresh = try waiting.start(alice, package.bytes)
+            welcome = try waiting.say(fresh, "welcome")
+            let other = try openStore(on: bobs.snapshot())
+            accepted = try #require(other.hear(bob, [welcome])[0].session)
+            answer = try other.say(accepted, "answer")
+        }
+
+        func storage(_ subject: Subject) -> MemoryStorage {
+            switch subject {
+            case .alice: alices
+            case .waiting: waitings
+            case .bob: bobs
+            }
+        }
+    }
+
+    enum Subject: Sendable { case alice, waiting, bob }
+
+    /// What a trial got out of the library.
+    final class Journal {
+        var frames: [[UInt8]] = []
+        /// Texts whose send was acknowledged.
+        var sent: [String] = []
+        /// Texts that were received, and that will be given again.
+        var accepted: [String] = []
+        var kept: [String] = []
+    }
+
+    struct Scenario: Sendable, CustomStringConvertible {
+        let description: String
+        let subject: Subject
+        /// Whether what is stored afterwards is the same each time.
+        var isDeterministic = true
+        /// Whether it is one transaction.
+        var isOneCommit = true
+        /// Calls that are done before the copies are made.
+        var prepare: @Sendable (World, Store, ManualClock) throws -> Void = { _, _, _ in }
+        let act: @Sendable (World, Store, Journal) throws -> Void
+    }
+
+    // MARK: Calls
+
+    static let senders = [
+        Scenario(description: "start", subject: .alice, isDeterministic: false) {
+            world, store, _ in
+            _ = try store.start(world.alice, world.bundle)
+        },
+        Scenario(description: "encrypt", subject: .alice) { world, store, journal in
+            journal.frames.append(try store.say(world.hers, "e"))
+        },
+        Scenario(
+            description: "encrypt and send by turns", subject: .alice, isDeterministic: false,
+            isOneCommit: false
+        ) { world, store, journal in
+            for number in 0..<20 {
+                journal.frames.append(try store.say(world.hers, "e\(number)"))
+            }
+            try store.post(world.hers, "s1", journal)
+            journal.frames.append(try store.say(world.hers, "between"))
+            try store.post(world.hers, "s2", journal)
+        },
+        Scenario(description: "send", subject: .alice, isDeterministic: false) {
+            world, store, journal in
+            try store.post(world.hers, "s", journal)
+        },
+        Scenario(
+            description: "encrypt and close the store", subject: .alice, isDeterministic: false,
+            isOneCommit: false
+        ) { world, store, journal in
+            journal.frames.append(try store.say(world.hers, "e"))
+            store.close {}
+        },
+        Scenario(description: "sends in a batch", subject: .alice, isDeterministic: false) {
+            world, store, journal in
+            let batch = try store.beginBatch()
+            let inside = Journal()
+            do {
+                try batch.post(world.hers, "b1", inside)
+                try batch.post(world.hers, "b2", inside)
+            } catch {
+                try? batch.endBatch(commit: false)
+                throw error
+            }
+            try batch.endBatch(commit: true)
+            journal.sent += inside.sent
+        },
+        Scenario(
+            description: "take and ack", subject: .alice, isOneCommit: false,
+            prepare: { world, store, _ in try store.post(world.hers, "queued", Journal()) },
+            act: { _, store, journal in
+                journal.sent.append("queued")
+                let items = try store.takeItems(limit: 10, lease: 0)
+                journal.frames += bodies(items)
+                try store.acknowledge(items.map { $0.seq })
+            }),
+        Scenario(description: "receive the first answer", subject: .waiting) { world, store, _ in
+            let heard = try store.hear(world.alice, [world.answer])
+            #expect(heard[0].failure == nil)
+        },
+        Scenario(description: "reset", subject: .alice, isDeterministic: false) {
+            world, store, _ in
+            _ = try world.bundle.withUnsafeBytes { try store.resetSession(world.hers, $0) }
+        },
+        Scenario(
+            description: "answer a request", subject: .waiting, isDeterministic: false,
+            prepare: { _, store, clock in
+                clock.advance(Session.answerDeadline)
+                _ = try store.runDue(limit: 100)
+            },
+            act: { world, store, _ in
+                // The event, then the request.
+                try world.bundle.withUnsafeBytes { try store.answerRequest(2, body: $0) }
+            }),
+    ]
+
+    static let receivers = [
+        Scenario(description: "package create", subject: .bob, isDeterministic: false) {
+            world, store, _ in
+            _ = try store.bundle(world.bob)
+        },
+        Scenario(description: "package delete", subject: .bob) { world, store, _ in
+            try store.deletePackage(world.bob, world.welcomed)
+        },
+        Scenario(description: "a fresh welcome", subject: .bob) { world, store, journal in
+            try store.take(world.bob, [world.welcome], keeps: false, journal)
+        },
+        Scenario(description: "a fresh welcome, KEEP", subject: .bob) { world, store, journal in
+            try store.take(world.bob, [world.welcome], keeps: true, journal)
+        },
+        Scenario(description: "in order", subject: .bob) { world, store, journal in
+            try store.take(world.bob, [world.frames[0]], keeps: false, journal)
+        },
+        Scenario(description: "ahead", subject: .bob) { world, store, journal in
+            try store.take(world.bob, [world.frames[7]], keeps: false, journal)
+        },
+        Scenario(
+            description: "late", subject: .bob,
+            prepare: { world, store, _ in _ = try store.hear(world.bob, [world.frames[7]]) },
+            act: { world, store, journal in
+                try store.take(world.bob, [world.frames[3]], keeps: false, journal)
+            }),
+        Scenario(description: "in order, KEEP", subject: .bob) { world, store, journal in
+            try store.take(world.bob, [world.frames[0]], keeps: true, journal)
+        },
+        Scenario(
+            description: "many", subject: .bob
+        ) { world, store, journal in
+            let order = [4, 1, 0, 9, 2].map { world.frames[$0] }
+            try store.take(world.bob, order + [world.welcome], keeps: true, journal)
+        },
+        Scenario(
+            description: "forget", subject: .bob,
+            prepare: { world, store, _ in
+                try store.take(world.bob, [world.frames[0]], keeps: true, Journal())
+            },
+            act: { world, store, _ in
+                let kept = try store.kept(world.his, limit: 10, bytes: 1_000)
+                for one in kept {
+                    try store.forget(world.his, epoch: one.epoch, index: one.index)
+                }
+            }),
+        Scenario(
+            description: "a peer that was put back", subject: .bob,
+            prepare: { world, store, _ in _ = try store.hear(world.bob, world.frames) },
+            act: { world, store, _ in
+                let answer = try store.hear(world.bob, [world.collision])
+                #expect(answer[0].failure == .desynchronized)
+            }),
+        Scenario(description: "close", subject: .bob) { world, store, _ in
+            try store.closeSession(world.his)
+        },
+    ]
+
+    static let jobs = [
+        Scenario(
+            description: "set-up deadline", subject: .waiting, isOneCommit: false,
+            prepare: { _, _, clock in clock.advance(Session.answerDeadline) },
+            act: { _, store, _ in _ = try store.runDue(limit: 100) }),
+        Scenario(
+            description: "skipped keys", subject: .bob, isOneCommit: false,
+            prepare: { world, store, clock in
+                _ = try store.hear(world.bob, [world.frames[7]])
+                clock.advance(Session.skippedLifetime)
+            },
+            act: { _, store, _ in _ = try store.runDue(limit: 100) }),
+        Scenario(
+            description: "end of a session without confirmation", subject: .bob, isOneCommit: false,
+            prepare: { world, store, clock in
+                _ = try store.hear(world.bob, [world.frames[7], world.welcome])
+                clock.advance(Session.endDelay)
+            },
+            act: { _, store, _ in _ = try store.runDue(limit: 100) }),
+    ]
+
+    // MARK: Sweeps
+
+    static let modes = [FaultPlan.Mode.before, .afterCommit, .crash]
+
+    @Test(arguments: senders, modes)
+    func sending(_ scenario: Scenario, _ mode: FaultPlan.Mode) throws {
+        try sweep(scenario, mode) { trial in
+            let world = trial.world
+            let session = scenario.subject == .waiting ? world.fresh : world.hers
+            // The handle that failed goes on, and so does a new one.
+            for store in [trial.survivor, trial.reopened].compactMap({ $0 }) {
+                do {
+                    trial.journal.frames.append(try store.say(session, "later"))
+                    try store.post(session, "later", Journal())
+                } catch let error as Failure where error == .state(.receiveOnly) {
+                    #expect(["reset", "answer a request"].contains(scenario.description))
+                } catch let error as Failure where error == .closed(.closed) {}
+            }
+            trial.clock.advance(Backoff.minute)
+            let items = try trial.reopened.takeItems(limit: 100, lease: 0)
+            trial.journal.frames += bodies(items.filter { $0.item.lane.kind == .frames })
+
+            var byIndex: [[UInt8]: [UInt8]] = [:]
+            for frame in trial.journal.frames {
+                // Half of the session, epoch, index.
+                let place = Array(frame[2..<18])
+                #expect(byIndex[place] ?? frame == frame, "an index was used twice")
+                byIndex[place] = frame
+            }
+            let peer = try openStore(on: world.bobs.snapshot(), clock: trial.clock)
+            if scenario.subject == .waiting { _ = try peer.hear(world.bob, [world.welcome]) }
+            let frames = Array(byIndex.values)
+            let heard = try peer.hear(world.bob, frames)
+            for one in heard { #expect(one.failure == nil) }
+            for one in try peer.hear(world.bob, frames) { #expect(one.failure == .replay) }
+            let texts = heard.map { one in withExtendedLifetime(one) { text(one.message) } }
+            for sent in trial.journal.sent { #expect(texts.count { $0 == sent } == 1, "\(sent)") }
+        }
+    }
+
+    @Test(arguments: receivers, modes)
+    func receiving(_ scenario: Scenario, _ mode: FaultPlan.Mode) throws {
+        // What the call gets when nothing fails, the first time or again.
+        let world = try Self.world.get()
+        let (whole, base) = (Journal(), try prepare(scenario, world))
+        try scenario.act(world, openStore(on: base.data, clock: base.clock()), whole)
+        try sweep(scenario, mode) { trial in
+            let store = trial.reopened
+            let package = try store.packages(world.bob).first { $0.id == world.welcomed }
+            let hasSession = (try? store.session(world.accepted)) != nil
+            #expect(hasSession == (package?.oneTimeCount == 0))
+
+            var kept: [String] = []
+            for session in [world.his, world.accepted] {
+                kept += try store.kept(session, limit: 100, bytes: 10_000).map { one in
+                    withExtendedLifetime(one) { text(one.message) }
+                }
+            }
+            #expect(Set(kept).isSuperset(of: trial.journal.kept))
+            var (fresh, again): ([String], [String]) = ([], [])
+            for one in try store.hear(world.bob, world.frames + [world.welcome])
+            where one.failure == nil {
+                let said = withExtendedLifetime(one) { text(one.message) }
+                if one.isAgain { again.append(said) } else { fresh.append(said) }
+            }
+            for said in trial.journal.accepted { #expect(!fresh.contains(said), "twice: \(said)") }
+            for said in trial.journal.kept { #expect(again.contains(said), "lost: \(said)") }
+            // Only what was not kept may go down with an answer that nobody knows.
+            let all = trial.journal.accepted + fresh + again
+            for said in trial.isDoubtful ? whole.kept : whole.accepted {
+                #expect(all.contains(said), "lost: \(said)")
+            }
+        }
+    }
+
+    @Test(arguments: jobs, modes)
+    func running(_ scenario: Scenario, _ mode: FaultPlan.Mode) throws {
+        try sweep(scenario, mode) { trial in
+            // The rest of the work is done by whoever comes next.
+            _ = try trial.reopened.runDue(limit: 100)
+            #expect(try trial.reopened.picture() == trial.after)
+        }
+    }
+
+    /// A damaged row that a message meets on its way refuses it whole: when the row is whole again,
+    /// so is the message.
+    @Test(arguments: [RowKind.accountState, .peer, .session])
+    func aDamagedRowCostsNoMessage(_ kind: RowKind) throws {
+        let world = try Self.world.get()
+        let data = world.bobs.snapshot()
+        let bob = try openStore(on: data)
+        let met = try bob.hear(world.bob, [world.welcome])
+        // Who has never sent is confirmed by nobody.
+        _ = try bob.say(#require(met[0].session), "an answer")
+        let waiting = try openStore(on: world.waitings.snapshot())
+        _ = try waiting.hear(world.alice, [world.answer])
+        let confirming = try waiting.say(world.fresh, "confirms")
+        let before = try bob.picture()
+
+        var whole: [(RowKey, SecretBuffer)] = []
+        try bob.transact(.write) { (transaction) throws(Failure) in
+            try transaction.scanRaw(RowKey(kind)) { (row, value) throws(Failure) in
+                whole.append((row, try SecretBuffer(copying: value)))
+                let damaged = try SecretBuffer(copying: value)
+                damaged.mutableBytes[value.count - 1] ^= 1
+                transaction.putRaw(row, damaged)
+                return true
+            }
+        }
+        #expect(!whole.isEmpty)
+        let refused = try bob.hear(world.bob, [confirming])
+        #expect(refused[0].failure == .corrupt(.record))
+        try bob.transact(.write) { (transaction) throws(Failure) in
+            for (row, value) in whole { transaction.putRaw(row, value) }
+        }
+        #expect(try bob.picture() == before)
+        let heard = try bob.hear(world.bob, [confirming])
+        #expect(heard[0].failure == nil)
+        #expect(withExtendedLifetime(heard) { text(heard[0].message) } == "confirms")
+    }
+
+    /// A call that failed, or did not, on a copy of the world.
+    final class Trial {
+        let world: World
+        let journal: Journal
+        let clock: ManualClock
+        let after: [[UInt8]: [UInt8]]
+        /// The handle it was made on; nil if its engine is dead.
+        let survivor: Store?
+        let reopened: Store
+        /// Whether the call answered that nobody knows.
+        let isDoubtful: Bool
+
+        init(
+            world: World, journal: Journal, clock: ManualClock, after: [[UInt8]: [UInt8]],
+            survivor: Store?, reopened: Store, isDoubtful: Bool
+        ) {
+            self.world = world
+            self.journal = journal
+            self.clock = clock
+            self.after = after
+            self.survivor = survivor
+            self.reopened = reopened
+            self.isDoubtful = isDoubtful
+        }
+    }
+
+    private static let world = Result { try World() }
+
+    private typealias Base = (data: MemoryStorage, clock: () -> ManualClock)
+
+    private func prepare(_ scenario: Scenario, _ world: World) throws -> Base {
+        let data = world.storage(scenario.subject).snapshot()
+        let clock = ManualClock()
+        let start = clock.now()
+        let store = try openStore(on: data, clock: clock)
+        try scenario.prepare(world, store, clock)
+        let passed = clock.now() - start
+        return (
+            data,
+            {
+                let clock = ManualClock()
+                clock.advance(passed)
+                return clock
+            }
+        )
+    }
+
+    private func sweep(
+        _ scenario: Scenario, _ mode: FaultPlan.Mode, _ check: (Trial) throws -> Void
+    ) throws {
+        let world = try Self.world.get()
+        let base = try prepare(scenario, world)
+        let before = try openStore(on: base.data.snapshot()).picture()
+        let done = base.data.snapshot()
+        try scenario.act(world, openStore(on: done, clock: base.clock()), Journal())
+        let after = try openStore(on: done).picture()
+        #expect(before != after)
+
+        var operation = 0
+        while true {
+            operation += 1
+            let data = base.data.snapshot()
+            let clock = base.clock()
+            let plan = FaultPlan(failing: operation, mode)
+            let journal = Journal()
+            var survivor: Store?
+            let answer = Result {
+                let store = try openStore(on: FaultyStorage(data.sibling(), plan), clock: clock)
+                survivor = store
+                try scenario.act(world, store, journal)
+            }
+            if mode != .afterCommit, !plan.fired { break }
+            let count = plan.count
+            let reopened = try openStore(on: data.sibling(), clock: clock)
+            let found = try reopened.picture()
+            var isDoubtful = false
+            switch answer {
+            case .success: #expect(!scenario.isDeterministic || found == after, "\(operation)")
+            case .failure(let error as Failure):
+                isDoubtful = error == FaultPlan.doubt
+                guard scenario.isOneCommit else { break }
+                if isDoubtful {
+                    #expect(found == before || !scenario.isDeterministic || found == after)
+                } else {
+                    #expect(found == before, "operation \(operation): \(error)")
+                }
+            case .failure(let error): throw error
+            }
+            #expect(try reopened.verify().isEmpty)
+            try check(
+                Trial(
+                    world: world, journal: journal, clock: clock, after: after,
+                    survivor: plan.fired && !plan.hasCrashed ? survivor : nil,
+                    reopened: reopened, isDoubtful: isDoubtful))
+            #expect(try reopened.verify().isEmpty)
+            if mode == .afterCommit, operation > count { break }
+        }
+        #expect(operation > 8)
+    }
+}
+
+// MARK: Shorthands
+
+private func bodies(_ items: [ItemRow]) -> [[UInt8]] {
+    items.map { row in withExtendedLifetime(row) { Array(row.item.body) } }
+}
+
+extension Store {
+    /// Every row, opened.
+    fileprivate func picture() throws -> [[UInt8]: [UInt8]] {
+        var all: [[UInt8]: [UInt8]] = [:]
+        try transact(.read) { (transaction) throws(Failure) in
+            try transaction.scanEverything { (row, value) throws(Failure) in
+                let key = row.withBytes { [UInt8]($0) }
+                switch row.kind {
+                case .header, .slot: all[key] = [UInt8](value)
+                default: all[key] = array(try transaction.sealer.open(value, for: row))
+                }
+                return true
+            }
+        }
+        return all
+    }
+
+    /// A new package of an account with one one-time key.
+    fileprivate func bundle(_ account: Identifier) throws -> (id: Identifier, bytes: [UInt8]) {
+        let rows = try createPackage(account, lifetime: 90 * 24 * Backoff.hour, oneTimeKeys: 1)
+        return (rows[0].id, array(rows[0].bytes) + array(rows[1].bytes))
+    }
+
+    fileprivate func start(_ account: Identifier, _ bundle: [UInt8]) throws -> Identifier {
+        try withText("bob") { name in
+            try bundle.withUnsafeBytes { try startSession(account, peer: name, $0) }
+        }
+    }
+
+    fileprivate func say(_ session: Identifier, _ message: String) throws -> [UInt8] {
+        var frame = [UInt8](repeating: 0, count: message.utf8.count + Frame.overheadLimit)
+        let size = try withText(message) { message in
+            try frame.withUnsafeMutableBytes { try encrypt(session, message, into: $0) }
+        }
+        return Array(frame[..<size])
+    }
+
+    fileprivate func post(
+        _ session: Identifier, _ message: String, _ journal: SessionCrashTests.Journal
+    ) throws {
+        _ = try withText(message) { try send(session, $0) }
+        journal.sent.append(message)
+    }
+
+    fileprivate func hear(
+        _ account: Identifier, _ frames: [[UInt8]], keeps: Bool = false
+    ) throws -> [Received] {
+        let sizes = frames.map { $0.count }
+        return try frames.flatMap { $0 }.withUnsafeBytes { all in
+            var start = 0
+            var parts: [(bytes: Bytes, keeps: Bool)] = []
+            for size in sizes {
+                parts.append((Bytes(rebasing: all[start..<start + size]), keeps))
+                start += size
+            }
+            return try receive(account, parts)
+        }
+    }
+
+    fileprivate func take(
+        _ account: Identifier, _ frames: [[UInt8]], keeps: Bool,
+        _ journal: SessionCrashTests.Journal
+    ) throws {
+        for one in try hear(account, frames, keeps: keeps) {
+            #expect(one.failure == nil)
+            let said = withExtendedLifetime(one) { text(one.message) }
+            journal.accepted.append(said)
+            if keeps { journal.kept.append(said) }
+        }
+    }
+}
