@@ -8,6 +8,8 @@ ENV_FILE ?= Bindings/sample.env
 SWIFT ?= swift
 SWIFTC ?= swiftc
 PYTHON ?= python3
+CLANG ?= clang
+FUZZ_SECONDS ?= 300
 SHELL := /bin/bash
 
 B := build
@@ -35,11 +37,13 @@ else
         objcopy --wildcard --keep-global-symbol='pawl_*' --strip-unneeded $B/all.o
 endif
 
-# Every core room in one module, without a Swift runtime.
-EMBEDDED = -O -parse-as-library -wmo -module-name PawlABI -package-name pawl -swift-version 6 \
+# Every core room in one module, without a Swift runtime. Small: speed is libsodium's and SQLite's. The pass would copy
+# whole functions for each closure that they are called with.
+EMBEDDED = -Osize -Xllvm -sil-disable-pass=closure-specialize -parse-as-library -wmo \
+    -module-name PawlABI -package-name pawl -swift-version 6 \
     -suppress-warnings -enable-upcoming-feature InternalImportsByDefault \
     -enable-experimental-feature Embedded -enable-experimental-feature Lifetimes \
-    -Xcc -fPIC -I Include -module-cache-path $B/module-cache \
+    -Xcc -fPIC -I Include -module-cache-path $(@D)/module-cache $(KEM) \
     $(patsubst %,-Xcc %,$(shell pkg-config --cflags libsodium sqlite3)) \
     $(patsubst %,-Xcc -fmodule-map-file=%,$(MAPS) $B/stubs/module.modulemap)
 TARGET_INFO = $(shell $(SWIFTC) -print-target-info | sed -n 's/.*"$(1)": "\(.*\)".*/\1/p' | head -n 1)
@@ -54,8 +58,9 @@ EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: lib examples demo test test-long bench lint install clean help packages toolchain FORCE \
-    test-swift test-c test-python test-library test-valgrind test-install test-example test-readme
+.PHONY: lib examples demo test test-long bench fuzz lint install clean help packages toolchain FORCE \
+    test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
+    test-fuzz
 
 lib: $B/$(SO) $B/$(SO_LINK) $B/libpawl.a $B/pawl.pc ## build/libpawl.so.0, libpawl.a and pawl.pc
 
@@ -80,11 +85,17 @@ $B/pawl.map: Makefile
 	@mkdir -p $B
 	echo 'PAWL_0 { global: pawl_*; local: *; };' > $@
 
-$B/pawl.o: $(SOURCES) $(FOLDERS) $(HEADERS) $(MAPS) $B/stubs/module.modulemap | toolchain
+# What the tests of suite 2 run against: the library over a stand-in for X-Wing.
+KEM :=
+$B/kem/pawl.o: KEM := -Xcc -ITests/Kem
+$B/kem/pawl.o: Tests/Kem/sodium.h
+
+$B/pawl.o $B/kem/pawl.o: $(SOURCES) $(FOLDERS) $(HEADERS) $(MAPS) $B/stubs/module.modulemap | toolchain
+	@mkdir -p $(@D)
 	$(SWIFTC) -c $(EMBEDDED) $(SOURCES) -o $@
 
-$B/$(SO): $B/pawl.o $B/pawl.map
-	$(CC) $(SO_FLAGS) $B/pawl.o $(TABLES) $(LIBS) -o $@
+$B/$(SO) $B/kem/$(SO): %/$(SO): %/pawl.o $B/pawl.map
+	$(CC) $(SO_FLAGS) $< $(TABLES) $(LIBS) -o $@
 	$(STRIP) $@
 
 $B/$(SO_LINK): $B/$(SO)
@@ -121,6 +132,10 @@ $B/tests/%: Tests/C/%.c $(wildcard Tests/C/*.h) Include/pawl.h | lib
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
 
+$B/kem/suites: Tests/C/suites.c $(wildcard Tests/C/*.h) Include/pawl.h $B/kem/$(SO) $B/tests/suites
+	$(CC) $(C_FLAGS) -D_GNU_SOURCE -DOLD_PAWL='"$(CURDIR)/$B/tests/suites"' $< -o $@ $B/kem/$(SO) $(LIBS) \
+	    -Wl,-rpath,$(CURDIR)/$B/kem
+
 $B/%_bench: Tests/Benchmarks/%_bench.c Tests/Benchmarks/bench.h Include/pawl.h | lib
 	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
 
@@ -128,7 +143,7 @@ $B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
 	@mkdir -p $B
 	$(CC) $(C_FLAGS) -D_GNU_SOURCE $< -o $@ -ldl
 
-demo: packages lib examples ## a .env file through C, Python and Swift (ENV_FILE=path)
+demo: packages lib examples ## a .env file in three languages, a file over a bad link (ENV_FILE=, DEMO_FILE=path)
 	@Bindings/demo "$(ENV_FILE)"
 
 bench: packages lib $B/store_bench $B/session_bench $B/load_bench ## name,metric,value lines against the floor
@@ -138,12 +153,12 @@ bench: packages lib $B/store_bench $B/session_bench $B/load_bench ## name,metric
 # ---------------------------------------------------------------- tests
 
 test: packages lib test-swift test-c test-python test-library test-valgrind test-install ## all suites
-test: test-example test-readme
+test: test-example test-readme test-fuzz
 
 test-swift: toolchain
 	$(SWIFT) test --scratch-path .build/swift
 
-test-c: $(C_TESTS)
+test-c: $(C_TESTS) $B/kem/suites
 	@Tests/Scripts/each $^
 
 $B/venv/.made: Makefile
@@ -152,10 +167,33 @@ $B/venv/.made: Makefile
 	$B/venv/bin/pip install --quiet pytest mypy pynacl
 	@touch $@
 
-test-python: $B/venv/.made lib
+test-python: $B/venv/.made lib $B/kem/$(SO)
 	cd Bindings/Python && PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(CURDIR)/$B/venv/bin/python -m pytest -q
 	PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Oracle
+	PAWL_LIBRARY=$(CURDIR)/$B/kem/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Kem
 	cd Bindings/Python && $(CURDIR)/$B/venv/bin/python -m mypy
+
+FUZZ = cd $(<D) && mkdir -p corpus && ./$(<F) -max_len=4096 -timeout=60 corpus
+
+# The library with libFuzzer's counters and the address sanitizer, and the harness over it.
+$B/fuzz/pawl.o: $B/pawl.o
+	@mkdir -p $(@D)
+	$(SWIFTC) -c $(EMBEDDED) -sanitize=fuzzer,address $(SOURCES) -o $@
+
+$B/fuzz/session_fuzz: $B/fuzz/pawl.o
+$B/fuzz/session_smoke: $B/libpawl.a
+$B/fuzz/session_fuzz $B/fuzz/session_smoke: Tests/C/fuzz/session_fuzz.c Tests/C/test.h Tests/C/wire_peer.h Include/pawl.h
+	@mkdir -p $(@D)
+	$(CLANG) $(C_FLAGS) -D_GNU_SOURCE -fsanitize=fuzzer,address $(filter %.c %.o %.a,$^) \
+	    $(if $(filter %.o,$^),$(TABLES)) $(LIBS) -o $@
+
+fuzz: $B/fuzz/session_fuzz ## a hostile peer and network, by libFuzzer (FUZZ_SECONDS=300)
+	$(FUZZ) -max_total_time=$(FUZZ_SECONDS)
+
+test-fuzz: $B/fuzz/session_smoke
+	@echo "fuzz: 5 seconds of a hostile peer and network"
+	@($(FUZZ) -max_total_time=5) >$B/fuzz/log 2>&1 || { cat $B/fuzz/log; exit 1; }
+	@tail -n 1 $B/fuzz/log
 
 test-library: lib
 	@$(PYTHON) Tests/Scripts/library.py $B/$(SO) $B/libpawl.a Include/pawl.h
@@ -173,7 +211,7 @@ test-example: toolchain
 test-readme: lib $B/venv/.made
 	@$(PYTHON) Tests/Scripts/readme.py README.md
 
-test-long: test $(C_TESTS) ## the long run: 1,000 kills, long races, the thread sanitizer
+test-long: test $(C_TESTS) fuzz ## the long run: 1,000 kills, long races, the thread sanitizer
 	@PAWL_LONG=1 Tests/Scripts/each $(C_TESTS)
 	$(SWIFT) test --sanitize=thread --scratch-path .build/tsan
 	$(SWIFT) test -c release --scratch-path .build/swift

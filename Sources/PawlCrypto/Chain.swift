@@ -53,16 +53,19 @@ package final class Chain {
     package func advance() throws(Failure) {
         guard index < UInt32.max else { throw .limit(.index) }
         _ = try messageKey()
-        let start = memory.octets
-        start.update(from: start + Self.keySize, count: Self.keySize)
-        sodium_memzero(start + Self.keySize, 2 * Self.keySize)
+        part(0, of: memory).copyMemory(from: part(1))
+        sodium_memzero(memory.octets + Self.keySize, 2 * Self.keySize)
         isDerived = false
         index += 1
     }
 
-    private func part(_ number: Int) -> Bytes {
+    private func part(_ number: Int) -> Bytes { Bytes(part(number, of: memory)) }
+
+    private func part(
+        _ number: Int, of memory: UnsafeMutableRawBufferPointer
+    ) -> UnsafeMutableRawBufferPointer {
         let first = number * Self.keySize
-        return Bytes(rebasing: memory[first..<first + Self.keySize])
+        return UnsafeMutableRawBufferPointer(rebasing: memory[first..<first + Self.keySize])
     }
 
     /// BLAKE2b, one compression: `crypto_kdf_derive_from_key(64, 1, "pawlchn1", chain key)`.

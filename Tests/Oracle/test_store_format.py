@@ -424,7 +424,8 @@ def test_the_oracle_reads_a_peer_with_other_keys(world: World) -> None:
     joined = started[:15] + bytes([started[15] | 1])
     peer = the(records[0x35], account=world.bob)
     assert (peer.trust, peer.signing, peer.agreement) == (1, old.signing, old.agreement)
-    assert (peer.changed, peer.waiting, peer.sending) == (world.now, [new], 0)
+    waiting = [SimpleNamespace(**vars(new), suite=1)]
+    assert (peer.changed, peer.waiting, peer.sending) == (world.now, waiting, 0)
     assert [(entry.id, entry.flags) for entry in peer.sessions] == [(world.theirs, 4), (joined, 4 | 8)]
     assert the(records[0x31], account=world.bob).unconfirmed == 2
     (told,) = (item for item in records[0x42] if item.lane == EVENTS + world.bob)

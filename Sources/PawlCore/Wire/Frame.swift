@@ -80,12 +80,27 @@ package struct Frame {
     private static func withAssociated<R>(
         _ frame: Bytes, upTo end: Int, _ body: (Bytes) throws(Failure) -> R
     ) throws(Failure) -> R {
+        // Without a welcome it is small, and on every message's way.
+        guard end > headerSize else {
+            var small: InlineArray<30, UInt8> = .init(repeating: 0)
+            var span = small.mutableSpan
+            return try span.withUnsafeMutableBytes { (buffer) throws(Failure) in
+                try fill(buffer, frame, end)
+                return try body(Bytes(buffer))
+            }
+        }
         let buffer = try SecretBuffer(count: end - Seal.messageNonceSize)
-        var writer = ByteWriter(buffer.mutableBytes)
+        try fill(buffer.mutableBytes, frame, end)
+        return try body(buffer.bytes)
+    }
+
+    private static func fill(
+        _ buffer: UnsafeMutableRawBufferPointer, _ frame: Bytes, _ end: Int
+    ) throws(Failure) {
+        var writer = ByteWriter(buffer)
         writer.append(Bytes(rebasing: frame[..<fixedSize]))
         writer.append(Bytes(rebasing: frame[filteredSize..<end]))
         try writer.finish()
-        return try body(buffer.bytes)
     }
 
     // MARK: Writing
