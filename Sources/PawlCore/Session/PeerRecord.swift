@@ -243,6 +243,12 @@ package struct PeerRecord {
         }
     }
 
+    /// Nothing that the peer sends in a session changes anything: the usual case.
+    package func isSettled(_ id: Identifier) -> Bool {
+        guard let entry = entry(id), entry.isConfirmed else { return false }
+        return sending == id || !entry.isSendable || entry.isWaiting
+    }
+
     /// What both sides choose of their starts.
     private func lowestStart(or id: Identifier) -> Identifier? {
         entries.filter { $0.isOwnStart || $0.id == id }.map { $0.id }.min()

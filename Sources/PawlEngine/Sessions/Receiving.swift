@@ -171,10 +171,11 @@ private final class Inbox {
             let opened = try session.open(frame, place, late: late?.bytes)
             withExtendedLifetime(late) {}
             guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .desynchronized }
+            let isAnswer = session.welcome != nil
             try commit(opened, frame, open, peer, keeps)
             var received = Store.Received(session, frame, opened.plaintext)
             received.isUnaccepted = peer.isWaiting(session.id)
-            received.isAnswer = session.side == .initiator
+            received.isAnswer = isAnswer
             return received
         } catch {
             if error == .desynchronized, !session.isReported {
@@ -220,7 +221,9 @@ private final class Inbox {
         if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
             try confirm(entry)
         }
-        peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
+        if !peer.record.isSettled(session.id) {
+            peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
+        }
         try session.accept(opened, frame)
         open.isChanged = true
         if let keys = opened.skippedKeys {
