@@ -1,0 +1,444 @@
+internal import PawlCore
+internal import PawlCrypto
+internal import PawlStore
+
+/// One call's work on the sessions of an account: each is read once, and written when all frames are through.
+final class Inbox {
+    private let account: Identifier
+    private let transaction: Transaction
+    private let now: Int64
+    private var open: [SessionHalf: OpenSession] = [:]
+    private var peers: [RowKey: OpenPeer] = [:]
+    private var welcomes: [RowKey: SessionHalf] = [:]
+    private var own: (record: AccountRecord, state: AccountState)?
+    private var isStateChanged = false
+    private var spentKeys: Set<RowKey> = []
+
+    init(_ account: Identifier, _ transaction: Transaction, now: Int64) throws(Failure) {
+        self.account = account
+        self.transaction = transaction
+        self.now = now
+    }
+
+    func receive(_ bytes: Bytes, _ keeps: Bool) throws(Failure) -> Store.Received {
+        do throws(Failure) {
+            let frame = try Frame(bytes)
+            guard let part = frame.welcome else {
+                guard let session = try session(frame.session) else {
+                    _ = try ownRecords()
+                    throw .notFound
+                }
+                return try receive(frame, in: session, keeps)
+            }
+            let welcome = try Welcome(part)
+            let row = try RowKey.welcome(account, welcome)
+            if let half = try knownWelcome(row) {
+                guard let session = try session(half) else { throw .replay }
+                return try receive(frame, in: session, keeps)
+            }
+            return try accept(frame, welcome, row, keeps)
+        } catch {
+            guard error.isOfOneFrame else { throw error }
+            return Store.Received(error)
+        }
+    }
+
+    // MARK: Known sessions
+
+    private func session(_ half: SessionHalf) throws(Failure) -> OpenSession? {
+        if let found = open[half] { return found }
+        guard let stored = try transaction.session(half, of: account) else { return nil }
+        let session = OpenSession(stored)
+        open[half] = session
+        return session
+    }
+
+    private func receive(
+        _ frame: Frame, in open: OpenSession, _ keeps: Bool
+    ) throws(Failure) -> Store.Received {
+        let session = open.session
+        do throws(Failure) {
+            // The filter first: what cannot be the peer's costs no more than finding the session.
+            let place = try session.place(of: frame)
+            let peer = try peer(of: open)
+            let late = place == .behind ? try lateKey(frame, open) : nil
+            if place == .behind, late == nil, let kept = try kept(frame, open) {
+                var again = Store.Received(session, frame, kept)
+                again.isAgain = true
+                again.isUnaccepted = peer.isWaiting(session.id)
+                return again
+            }
+            let opened = try session.open(frame, place, late: late?.bytes)
+            withExtendedLifetime(late) {}
+            guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .desynchronized }
+            let isAnswer = session.welcome != nil
+            try commit(opened, frame, open, peer, keeps)
+            var received = Store.Received(session, frame, opened.plaintext)
+            received.isUnaccepted = peer.isWaiting(session.id)
+            received.isAnswer = isAnswer
+            return received
+        } catch {
+            if error == .desynchronized, !session.isReported {
+                try report(.desynchronized, session)
+                session.isReported = true
+                open.isChanged = true
+            }
+            throw error
+        }
+    }
+
+    /// The key of a late message, if it is kept and its time is not over.
+    private func lateKey(_ frame: Frame, _ open: OpenSession) throws(Failure) -> SecretBuffer? {
+        if let pending = open.skipped[frame.index] { return pending }
+        let row = RowKey.skipped(open.session.id, frame.epoch, frame.index)
+        guard !open.usedKeys.contains(frame.index), let buffer = try transaction.get(row) else {
+            return nil
+        }
+        let record = try SkippedRecord(decoding: buffer)
+        return record.expires > now ? try SecretBuffer(copying: record.key) : nil
+    }
+
+    /// The plaintext of this very frame, if the host has not forgotten it.
+    private func kept(_ frame: Frame, _ open: OpenSession) throws(Failure) -> SecretBuffer? {
+        let row = RowKey.kept(open.session.id, frame.epoch, frame.index)
+        let pending = open.kept[frame.index]
+        guard let buffer = try pending == nil ? transaction.get(row) : pending else { return nil }
+        let record = try KeptRecord(decoding: buffer)
+        guard try record.isOf(frame) else { return nil }
+        return try record.plaintext()
+    }
+
+    private func commit(
+        _ opened: Session.Opened, _ frame: Frame, _ open: OpenSession, _ peer: OpenPeer,
+        _ keeps: Bool
+    ) throws(Failure) {
+        let session = open.session
+        let kept = keeps ? try KeptRecord.encode(frame, opened.plaintext) : nil
+        // A peer that cannot have seen an answer confirms nothing, whatever it leaves out.
+        let isConfirming =
+            frame.welcome == nil && (session.side == .initiator || session.sending.index > 0)
+        // Before the message counts: a damaged row that is met here must refuse it whole.
+        if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
+            try confirm(entry)
+        }
+        if !peer.record.isSettled(session.id) {
+            peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
+        }
+        try session.accept(opened, frame)
+        open.isChanged = true
+        if let keys = opened.skippedKeys {
+            for number in 0..<(keys.count / Chain.keySize) {
+                let first = number * Chain.keySize
+                open.skipped[opened.firstSkipped + UInt32(number)] = try SecretBuffer(
+                    copying: Bytes(rebasing: keys.bytes[first..<first + Chain.keySize]))
+            }
+            session.skipped += UInt32(keys.count / Chain.keySize)
+            let surplus = open.skipped.count - Int(Session.skippedLimit)
+            if surplus > 0 {
+                for index in open.skipped.keys.sorted().prefix(surplus) {
+                    open.skipped[index] = nil
+                }
+                session.skipped -= UInt32(surplus)
+                open.lost += UInt64(surplus)
+            }
+        }
+        if opened.isLate {
+            if open.skipped.removeValue(forKey: frame.index) == nil {
+                open.usedKeys.insert(frame.index)
+            }
+            session.skipped = session.skipped > 0 ? session.skipped - 1 : 0
+        }
+        open.lost += UInt64(opened.lost)
+        if let kept { open.kept[frame.index] = kept }
+    }
+
+    /// The peer has shown that it has a session, too.
+    private func confirm(_ entry: PeerRecord.Entry) throws(Failure) {
+        guard !entry.isOutbound else {
+            return try transaction.cancel(Job(.setUpDeadline, entry.id))
+        }
+        var records = try ownRecords()
+        // A receive-only session keeps its last deadline.
+        if entry.isSendable { try transaction.cancel(Job(.sessionEnd, entry.id)) }
+        records.state.removeUnconfirmed()
+        own = records
+        isStateChanged = true
+    }
+
+    // MARK: Fresh welcomes
+
+    private func knownWelcome(_ row: RowKey) throws(Failure) -> SessionHalf? {
+        if let half = welcomes[row] { return half }
+        guard let buffer = try transaction.get(row) else { return nil }
+        return SessionHalf(try Identifier(buffer.bytes))
+    }
+
+    private func accept(
+        _ frame: Frame, _ welcome: Welcome, _ row: RowKey, _ keeps: Bool
+    ) throws(Failure) -> Store.Received {
+        var records = try ownRecords()
+        let own = try SetUp.Own(account: account, record: records.record)
+        let found = try privateHalves(welcome)
+        let millis = Store.milliseconds(now)
+        guard millis <= found.package.notAfter.addingSaturated(KeyPackage.clockSkew) else {
+            throw .time
+        }
+        try SetUp.check(welcome, own, found.package)
+        guard welcome.suite >= records.state.minSuite else { throw .state(.suite) }
+        let initiator = welcome.initiator
+        let peerRow = try transaction.peerRow(account, initiator.name)
+        let known = try peer(peerRow)
+        var ended: Identifier?
+        var peer = if let known { known.record } else { try PeerRecord(initiator, now: now) }
+        let sighting = try peer.see(initiator.keys, welcome.suite, now: now)
+        let isWaiting = try peer.isWaiting(initiator.keys)
+        if let surplus = peer.surplus, open[SessionHalf(surplus)] == nil {
+            if peer.entry(surplus)?.isUnconfirmedInbound == true {
+                records.state.removeUnconfirmed()
+            }
+            peer.end(surplus)
+            ended = surplus
+        }
+        try records.state.addUnconfirmed()
+        try peer.checkRoom(isWaiting: isWaiting)
+
+        // Only now the agreements, which cost most.
+        let session = try SetUp.accept(
+            own, welcome, found.package, initKeys: found.record.opening,
+            oneTime: found.oneTime?.opening)
+        try peer.accept(
+            session.id, created: min(welcome.created, millis), isWaiting: isWaiting)
+        let (opened, isFree) = try firstMessage(frame, session)
+        guard isFree else { throw .auth }
+
+        if sighting == .changed, known != nil { try report(.identityChanged, session) }
+        if let ended { try transaction.erase(ended) }
+        // From here on nothing is refused.
+        let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
+        shared.replace(by: peer)
+        let fresh = OpenSession(session)
+        try commit(opened, frame, fresh, shared, keeps)
+        open[session.half] = fresh
+        self.own = records
+        isStateChanged = true
+        welcomes[row] = session.half
+        try session.id.withBytes { (id) throws(Failure) in try transaction.put(row, id) }
+        if let number = welcome.oneTime {
+            let spent = RowKey.oneTime(account, welcome.package, number)
+            spentKeys.insert(spent)
+            transaction.delete(spent)
+        }
+        if peer.entry(session.id)?.isSendable == true {
+            try transaction.schedule(
+                Job(.sessionEnd, session.id), at: Backoff.after(now, Session.endDelay))
+        }
+        var received = Store.Received(session, frame, opened.plaintext)
+        received.isNewSession = true
+        received.isUnaccepted = isWaiting
+        return received
+    }
+
+    /// A fresh session that cannot read its first message, or whose name is taken, is none.
+    private func firstMessage(
+        _ frame: Frame, _ session: Session
+    ) throws(Failure) -> (Session.Opened, isFree: Bool) {
+        guard frame.session == session.half else { throw .auth }
+        do throws(Failure) {
+            let opened = try session.open(frame, session.place(of: frame), late: nil)
+            guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .auth }
+            return (opened, try self.session(session.half) == nil)
+        } catch {
+            throw error.isOfOneFrame ? .auth : error
+        }
+    }
+
+    private func privateHalves(
+        _ welcome: Welcome
+    ) throws(Failure) -> PrivateHalves {
+        guard let buffer = try transaction.get(.package(account, welcome.package)) else {
+            throw .notFound
+        }
+        let record = try PackageRecord(decoding: buffer)
+        guard let number = welcome.oneTime else {
+            return try PrivateHalves(
+                record, nil, published: SecretBuffer(copying: record.published))
+        }
+        let row = RowKey.oneTime(account, welcome.package, number)
+        guard !spentKeys.contains(row), let buffer = try transaction.get(row) else {
+            throw .notFound
+        }
+        let oneTime = try PackageRecord(decoding: buffer)
+        let published = try SecretBuffer(
+            count: record.published.count + oneTime.published.count)
+        var writer = ByteWriter(published.mutableBytes)
+        writer.append(record.published)
+        writer.append(oneTime.published)
+        try writer.finish()
+        return try PrivateHalves(record, oneTime, published: published)
+    }
+
+    // MARK: Records
+
+    private func ownRecords() throws(Failure) -> (record: AccountRecord, state: AccountState) {
+        if let own { return own }
+        let records = try transaction.ownRecords(account)
+        own = records
+        return records
+    }
+
+    /// A peer's record, as this call has changed it.
+    private func peer(of open: OpenSession) throws(Failure) -> OpenPeer {
+        if let peer = open.peer { return peer }
+        let row = try transaction.peerRow(account, open.session.peer.name)
+        guard let peer = try peer(row) else { throw .corrupt(.record) }
+        open.peer = peer
+        return peer
+    }
+
+    private func peer(_ row: RowKey) throws(Failure) -> OpenPeer? {
+        if let found = peers[row] { return found }
+        guard let stored = try transaction.peer(row) else { return nil }
+        return remember(OpenPeer(stored, stored: stored), row)
+    }
+
+    private func remember(_ peer: OpenPeer, _ row: RowKey) -> OpenPeer {
+        peers[row] = peer
+        return peer
+    }
+
+    private func report(
+        _ event: SessionEvent, _ session: Session, count: UInt64 = 0
+    ) throws(Failure) {
+        _ = try transaction.enqueue(
+            .event(
+                event.rawValue, count: count, account: account, session: session.id,
+                peer: session.peer))
+    }
+
+    // MARK: Writing
+
+    func finish() throws(Failure) {
+        for session in open.values where session.isChanged { try finish(session) }
+        for (row, peer) in peers where peer.isChanged {
+            try transaction.put(peer.record, at: row, before: peer.stored, now: now)
+        }
+        if isStateChanged, let own {
+            try transaction.put(.accountState(account), own.state.encoded())
+        }
+    }
+
+    private func finish(_ open: OpenSession) throws(Failure) {
+        let session = open.session
+        let expires = Backoff.after(now, Session.skippedLifetime)
+        for (index, key) in open.skipped {
+            try transaction.put(
+                .skipped(session.id, session.epoch, index),
+                SkippedRecord.encode(key: key, expires: expires))
+        }
+        for index in open.usedKeys {
+            transaction.delete(.skipped(session.id, session.epoch, index))
+        }
+        if session.skipped > Session.skippedLimit { try giveUpOldest(open) }
+        let job = Job(.skippedKeys, session.id)
+        if session.skipped == 0 {
+            if !open.usedKeys.isEmpty { try transaction.cancel(job) }
+        } else if !open.skipped.isEmpty {
+            try transaction.pullIn(job, to: expires)
+        }
+        for (index, kept) in open.kept {
+            try transaction.put(.kept(session.id, session.epoch, index), kept)
+        }
+        if open.lost > 0 { try report(.lost, session, count: open.lost) }
+        try transaction.put(session)
+        // The chain key that was there is in the log until then.
+        try transaction.scheduleCheckpoint()
+    }
+
+    /// Of all that are kept the oldest go first.
+    private func giveUpOldest(_ open: OpenSession) throws(Failure) {
+        let session = open.session
+        var surplus = session.skipped - Session.skippedLimit
+        let given = UInt64(surplus)
+        var indices: [UInt32] = Array(open.skipped.keys)
+        try transaction.scanRaw(.of(.skipped, session.id)) { (row, _) in
+            let index = UInt32(truncatingIfNeeded: row.number)
+            if !open.usedKeys.contains(index) { indices.append(index) }
+            return indices.count < Int(surplus) + open.skipped.count
+        }
+        for index in indices.sorted() where surplus > 0 {
+            transaction.delete(.skipped(session.id, session.epoch, index))
+            surplus -= 1
+        }
+        session.skipped = Session.skippedLimit
+        open.lost += given
+    }
+}
+
+/// What a welcome asks for of one's own.
+private struct PrivateHalves {
+    let record: PackageRecord
+    let oneTime: PackageRecord?
+    let package: KeyPackage
+    private let published: SecretBuffer
+
+    init(
+        _ record: PackageRecord, _ oneTime: PackageRecord?, published: SecretBuffer
+    ) throws(Failure) {
+        self.record = record
+        self.oneTime = oneTime
+        self.published = published
+        package = try KeyPackage(own: published.bytes)
+    }
+}
+
+/// A peer while a call receives.
+private final class OpenPeer {
+    let stored: PeerRecord?
+    private(set) var record: PeerRecord
+    private(set) var isChanged = false
+
+    /// `stored` nil: not known before.
+    init(_ record: PeerRecord, stored: PeerRecord?) {
+        self.stored = stored
+        self.record = record
+    }
+
+    func change(_ body: (inout PeerRecord) -> Void) {
+        let before = record
+        body(&record)
+        if !record.hasSameSessions(as: before) { isChanged = true }
+    }
+
+    func isWaiting(_ session: Identifier) -> Bool { record.entry(session)?.isWaiting == true }
+
+    func replace(by record: PeerRecord) {
+        self.record = record
+        isChanged = true
+    }
+}
+
+/// A session that a call receives in, with what the call has changed.
+private final class OpenSession {
+    let session: Session
+    /// Not before a frame has passed the filter.
+    var peer: OpenPeer?
+    var isChanged = false
+    /// Keys of late messages that this call found, by index.
+    var skipped: [UInt32: SecretBuffer] = [:]
+    /// Stored ones that it used.
+    var usedKeys: Set<UInt32> = []
+    var kept: [UInt32: SecretBuffer] = [:]
+    var lost: UInt64 = 0
+
+    init(_ session: Session) { self.session = session }
+}
+
+extension Failure {
+    /// Whether it concerns one frame, and not the store.
+    fileprivate var isOfOneFrame: Bool {
+        switch self {
+        case .store, .busy, .closed, .internal, .limit(.memory), .limit(.counter): false
+        default: true
+        }
+    }
+}
