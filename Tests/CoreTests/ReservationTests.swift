@@ -52,6 +52,39 @@ import Testing
         #expect(try talk.bob.store.session(talk.bob.session).entry.isConfirmed)
     }
 
+    /// Nothing of a deleted account is left, not even what a closed session had to deliver.
+    @Test func aDeletedAccountLeavesNothing() throws {
+        let storage = MemoryStorage()
+        let empty = try openStore(on: MemoryStorage())
+        let talk = try Talk(on: storage)
+        let (store, session) = (talk.alice.store, talk.alice.session)
+        #expect(try talk.hear(talk.say("hello", from: .alice), at: .bob) == "hello")
+        let late = try talk.say("late", from: .bob)
+        let reply = try talk.say("kept", from: .bob)
+        _ = try reply.withUnsafeBytes { try store.receive(talk.alice.account, [($0, true)]) }
+        _ = try late.withUnsafeBytes { try store.receive(talk.alice.account, [($0, true)]) }
+        _ = try withText("to be delivered") { try store.send(session, $0) }
+        _ = try store.createPackage(talk.alice.account, lifetime: 1_000_000_000, oneTimeKeys: 3)
+        try store.closeSession(session)
+        _ = try talk.start(withPeerNamed: "another")
+        try store.deleteAccount(talk.alice.account)
+        #expect(try store.takeItems(limit: 10, lease: 0).isEmpty)
+        // What is left is the number of the last item.
+        #expect(try rows(of: store) == rows(of: empty) + 1)
+        #expect(try store.nextDeadline() == nil)
+    }
+
+    private func rows(of store: Store) throws -> Int {
+        try store.transact(.read) { (transaction) throws(Failure) in
+            var count = 0
+            try transaction.scanEverything { (_, _) in
+                count += 1
+                return true
+            }
+            return count
+        }
+    }
+
     private func index(of frame: [UInt8]) -> UInt32 {
         frame[14..<18].reversed().reduce(0) { $0 << 8 | UInt32($1) }
     }

@@ -60,13 +60,11 @@ extension Store {
             for session in sessions {
                 try transaction.erase(session)
                 try transaction.deleteAll(.of(.kept, session))
-                try transaction.drop(OutboxLane(.frames, session))
             }
             for kind in [RowKind.account, .accountState, .package, .oneTime, .welcome, .peer] {
                 try transaction.deleteAll(.of(kind, id))
             }
-            try transaction.drop(OutboxLane(.requests, id))
-            try transaction.drop(OutboxLane(.events, id))
+            try transaction.dropItems(of: id)
             try transaction.scheduleCheckpoint()
             return sessions
         }

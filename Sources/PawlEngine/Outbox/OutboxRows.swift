@@ -139,13 +139,16 @@ extension Transaction {
         }
     }
 
-    /// Removes all items of a lane.
-    func drop(_ lane: OutboxLane) throws(Failure) {
-        try scanRaw(.items(of: lane)) { (row, _) in
-            guard let seq = row.seq else { return true }
-            delete(.payload(seq))
+    /// Removes all items of an account, those of sessions included that are closed. A damaged one no longer says
+    /// whose it is.
+    func dropItems(of account: Identifier) throws(Failure) {
+        try scanRaw(RowKey(.payload)) { (row, value) throws(Failure) in
+            guard let buffer = try? sealer.open(value, for: row),
+                let item = try? OutboxItem(decoding: buffer), item.account == account
+            else { return true }
             delete(row)
-            outbox.lanes[lane, default: .init()].change.remove(seq)
+            delete(.item(item.lane, row.number))
+            outbox.lanes[item.lane, default: .init()].change.remove(row.number)
             return true
         }
     }
