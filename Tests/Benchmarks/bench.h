@@ -4,6 +4,7 @@
 #ifndef PAWL_BENCH_H
 #define PAWL_BENCH_H
 
+#include <pawl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,6 +104,27 @@ static void begin_bench(void) {
     if (wanted != NULL && atoi(wanted) > 0 && atoi(wanted) <= MAX_RUNS) runs = atoi(wanted);
     snprintf(folder, sizeof folder, "%s/pawl-bench-XXXXXX", top != NULL ? top : "/tmp");
     if (mkdtemp(folder) == NULL) stop("mkdtemp", folder);
+}
+
+static void must(pawl_status status, const char *what) {
+    if (status != PAWL_OK) stop(what, pawl_status_name(status));
+}
+
+static pawl_store *open_here(const char *name) {
+    char path[512];
+    file_in(name, path);
+    pawl_key key = PAWL_INIT(pawl_key);
+    key.kind = PAWL_KEY_RAW;
+    key.secret = key_bytes;
+    key.secret_size = sizeof key_bytes;
+    pawl_store_options options = PAWL_INIT(pawl_store_options);
+    options.flags = PAWL_STORE_CREATE;
+    options.path = path;
+    options.path_size = strlen(path);
+    options.key = &key;
+    pawl_store *store = NULL;
+    must(pawl_store_open(&options, &store), "open");
+    return store;
 }
 
 #endif

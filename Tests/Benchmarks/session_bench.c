@@ -2,7 +2,6 @@
  * lines. The floor of a message is one chain step and one XChaCha20-Poly1305; of a set-up the agreements,
  * key pairs and signatures of X3DH. Neither stores anything, Pawl's calls all do. */
 #include "bench.h"
-#include <pawl.h>
 #include <sodium.h>
 
 #define MESSAGES 200000
@@ -15,27 +14,6 @@
 static pawl_store *alice_store, *bob_store;
 static uint8_t alice[16], bob[16], alice_side[16], bob_side[16];
 static uint8_t message[SIZE], frame[SIZE + PAWL_FRAME_OVERHEAD_MAX], out[SIZE + PAWL_FRAME_OVERHEAD_MAX];
-
-static void must(pawl_status status, const char *what) {
-    if (status != PAWL_OK) stop(what, pawl_status_name(status));
-}
-
-static pawl_store *open_here(const char *name) {
-    char path[512];
-    file_in(name, path);
-    pawl_key key = PAWL_INIT(pawl_key);
-    key.kind = PAWL_KEY_RAW;
-    key.secret = key_bytes;
-    key.secret_size = sizeof key_bytes;
-    pawl_store_options options = PAWL_INIT(pawl_store_options);
-    options.flags = PAWL_STORE_CREATE;
-    options.path = path;
-    options.path_size = strlen(path);
-    options.key = &key;
-    pawl_store *store = NULL;
-    must(pawl_store_open(&options, &store), "open");
-    return store;
-}
 
 static size_t receive(pawl_store *store, const uint8_t account[16], const uint8_t *bytes, size_t size,
                       uint8_t session[16]) {

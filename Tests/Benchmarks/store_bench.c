@@ -1,7 +1,6 @@
 /* store_bench LIBRARY LOAD_BENCH: Pawl against bare SQLite doing the same work, as `name,metric,value` lines.
  */
 #include "bench.h"
-#include <pawl.h>
 #include <sqlite3.h>
 
 #define PUTS 3000
@@ -103,23 +102,8 @@ static double sqlite_gets(void) {
 static pawl_store *store;
 static pawl_scope scope;
 
-static void must(pawl_status status, const char *what) {
-    if (status != PAWL_OK) stop(what, pawl_status_text(status));
-}
-
 static void pawl_here(const char *name) {
-    char path[512];
-    file_in(name, path);
-    pawl_key key = PAWL_INIT(pawl_key);
-    key.kind = PAWL_KEY_RAW;
-    key.secret = key_bytes;
-    key.secret_size = sizeof key_bytes;
-    pawl_store_options options = PAWL_INIT(pawl_store_options);
-    options.flags = PAWL_STORE_CREATE;
-    options.path = path;
-    options.path_size = strlen(path);
-    options.key = &key;
-    must(pawl_store_open(&options, &store), "open");
+    store = open_here(name);
     scope = (pawl_scope)PAWL_INIT(pawl_scope);
     scope.user = "user";
     scope.user_size = 4;
