@@ -126,6 +126,7 @@ typedef int32_t pawl_status;
 #define PAWL_STATE_SUITE 0x0805      /* a weaker suite than allowed, or than this peer used before */
 #define PAWL_STATE_SELF 0x0905       /* a session with one's own identity */
 #define PAWL_STATE_RESERVATION 0x0A05 /* no index reserved before this batch: encrypt outside, or send */
+#define PAWL_STATE_MODE 0x0B05       /* messages of this session wait for epochs of their own: send, do not encrypt */
 #define PAWL_LIMIT_SECRET 0x0109     /* a secret above 16 MiB */
 #define PAWL_LIMIT_ATTRIBUTES 0x0209 /* more than 64 attributes */
 #define PAWL_LIMIT_SLOTS 0x0309      /* more than 16 slots */
@@ -135,6 +136,7 @@ typedef int32_t pawl_status;
 #define PAWL_LIMIT_INDEX 0x0709      /* 2^31 messages in one epoch and direction */
 #define PAWL_LIMIT_SESSIONS 0x0809   /* 8 sessions of one identity, or 256 unconfirmed of one account */
 #define PAWL_LIMIT_PACKAGES 0x0909   /* more key packages or one-time keys than an account may hold */
+#define PAWL_LIMIT_QUEUE 0x0A09      /* as many messages as may wait for an epoch do; nothing was dropped */
 #define PAWL_CORRUPT_KEY_LOST 0x010B /* what held the key or the secret is gone */
 #define PAWL_CORRUPT_NOT_PAWL 0x020B /* the file is not a Pawl store; untouched */
 #define PAWL_STORE_INDETERMINATE 0x010C /* whether the commit happened is unknown */
@@ -147,7 +149,9 @@ typedef int32_t pawl_status;
 #define PAWL_BUSY_REENTERED 0x010D   /* called from inside one of the store's own callbacks */
 #define PAWL_BUSY_CHANGED 0x020D     /* another writer kept changing the same thing */
 #define PAWL_BUSY_RATE 0x030D        /* too often; try again later */
+#define PAWL_BUSY_WAITING 0x040D     /* it has not happened yet; wait again */
 #define PAWL_CLOSED_FORKED 0x010E    /* the handle was inherited through fork() */
+#define PAWL_CLOSED_SESSION 0x020E   /* the session is closed, by this side or the other */
 
 /* The name of a status ("PAWL_STATE_BATCH") and one sentence that says what to do. Both are static,
  * never NULL, and defined for every number. Since ABI 1. */
@@ -642,6 +646,10 @@ pawl_status pawl_store_nudge(pawl_store *store);
 #define PAWL_EVENT_SETUP_EXPIRED 4    /* nobody answered this session's set-up; a request asks for a new package */
 #define PAWL_EVENT_SESSION_ENDED 5    /* a session that was receive-only, or never confirmed, is erased: not before its
                                          kept messages are forgotten */
+#define PAWL_EVENT_EPOCH 6            /* `count` is the epoch that counts: one that pawl_session_rekey promised, or later */
+#define PAWL_EVENT_STALLED 7          /* the peer did not answer a rekey `count` times; it goes on being asked */
+#define PAWL_EVENT_SESSION_CLOSED 8   /* the peer has closed this session; it is receive-only */
+#define PAWL_EVENT_UNSENT 9           /* the message with ticket `count` will not be sent: its session is over */
 /* Requests, in `what`. */
 #define PAWL_REQUEST_PACKAGE 1 /* fetch a key package of `peer`; answer with its bytes */
 
@@ -654,7 +662,7 @@ typedef struct pawl_item {
     uint32_t what;     /* PAWL_EVENT_* or PAWL_REQUEST_*; 0 for a frame */
     uint32_t attempts; /* how often it was handed out before */
     uint64_t seq;      /* increasing; what ack, fail and answer take */
-    uint64_t count;    /* as its event says, else 0 */
+    uint64_t count;    /* as its event says; of a frame the ticket of a message that had to wait, else 0 */
     uint8_t account[PAWL_ACCOUNT_ID_SIZE];
     uint8_t session[PAWL_SESSION_ID_SIZE]; /* zeros if it is about none */
     int64_t created_ns;
@@ -805,7 +813,13 @@ typedef struct pawl_session {
     uint32_t sent;     /* the next index to be reserved in this epoch */
     uint32_t received; /* the next index expected in this epoch */
     uint32_t skipped;  /* keys kept for messages that are late */
-    uint32_t reserved; /* 0 */
+    uint32_t target;   /* the epoch that a rekey under way leads to; 0: none is */
+    uint32_t messages; /* what pawl_session_set_limits has set */
+    uint32_t limit_flags;
+    uint64_t bytes;
+    int64_t interval_ns;
+    uint32_t queue;
+    uint32_t queued; /* messages that wait for an epoch */
     int64_t created_ns;
     int64_t ends_ns; /* when a receive-only or unconfirmed session is erased; PAWL_NEVER: it is not */
     uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE];
@@ -827,7 +841,8 @@ pawl_status pawl_session_start(pawl_store *store, const uint8_t account[PAWL_ACC
  * pawl_session_start. Since ABI 1. */
 pawl_status pawl_session_reset(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *package,
                                size_t package_size, uint8_t new_session[PAWL_SESSION_ID_SIZE]);
-/* Erases a session's keys, kept messages included. Frames in the outbox stay. PAWL_NOT_FOUND. Since ABI 1. */
+/* Erases a session's keys, kept messages included, and tells the peer, for 7 days again whenever it sends something. Frames
+ * in the outbox stay; messages that waited for an epoch are PAWL_EVENT_UNSENT. PAWL_NOT_FOUND. Since ABI 1. */
 pawl_status pawl_session_close(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE]);
 
 /* One row. PAWL_NOT_FOUND. Since ABI 1. */
@@ -837,6 +852,90 @@ pawl_status pawl_session_list(pawl_store *store, const uint8_t account[PAWL_ACCO
                               size_t peer_name_size, pawl_view **sessions);
 pawl_status pawl_view_session(const pawl_view *view, size_t row, pawl_session *session);
 
+/* ---------------------------------------------------------------- rekeying */
+
+/* Within an epoch each message has its own key; a rekey replaces the keys of both sides by fresh ones, so that what was
+ * stolen before is of no use. Both sides may start one at the same time. What it takes goes through the outbox, and what is
+ * lost is sent again by jobs of the schedule, so a host that serves both need do nothing else. */
+
+#define PAWL_REKEY_FRESH 1 /* an epoch whose rekey begins after this call, even if one is under way */
+
+/* Asks for the next epoch, or joins the rekey that is under way; *epoch is the one to wait for: with pawl_session_wait,
+ * or for PAWL_EVENT_EPOCH. PAWL_NOT_FOUND; PAWL_STATE_RECEIVE_ONLY; PAWL_STATE_IDENTITY; PAWL_LIMIT_INDEX. Since
+ * ABI 1. */
+pawl_status pawl_session_rekey(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t flags,
+                               uint32_t *epoch);
+/* Waits until a session has reached `epoch`, at most timeout_ns; *reached (may be NULL) is the epoch that it has. Wakes for
+ * what any thread or process does with the store's file, and at once for what has happened already; somebody must serve
+ * outbox and schedule meanwhile. PAWL_BUSY_WAITING: not in time. PAWL_CLOSED_SESSION; PAWL_CLOSED: pawl_store_close was
+ * called. PAWL_STATE_BATCH. Since ABI 1. */
+pawl_status pawl_session_wait(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t epoch,
+                              int64_t timeout_ns, uint32_t *reached);
+
+/* Perfect: each message leaves under an epoch that began after the one before it was sent. pawl_session_encrypt answers
+ * PAWL_STATE_MODE; pawl_session_send keeps a message until its epoch begins, which costs a round trip, and its frame's item
+ * names the ticket in `count`. Otherwise messages leave at once, and rekeying goes on beside them. */
+#define PAWL_LIMITS_PERFECT 1
+#define PAWL_QUEUE_MAX 4096
+
+/* By what an epoch is over; 0: not by that. */
+typedef struct pawl_rekey_limits {
+    uint32_t struct_size;
+    uint32_t flags;      /* PAWL_LIMITS_* */
+    uint32_t messages;   /* that this side has sent */
+    uint32_t queue;      /* messages that may wait for an epoch, at most 4096; 0: 64 */
+    uint64_t bytes;      /* that this side has sent; those of pawl_session_encrypt are counted with the next reservation */
+    int64_t interval_ns; /* since it began: a job of the schedule */
+} pawl_rekey_limits;
+
+/* All 0, no rekey but on demand, is how a session begins. PAWL_NOT_FOUND; PAWL_MISUSE_TIME: a negative interval. Since
+ * ABI 1. */
+pawl_status pawl_session_set_limits(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE],
+                                    const pawl_rekey_limits *limits);
+
+/* What happened, in pawl_step.event. */
+#define PAWL_STEP_OFFERED 1    /* this side asks for an epoch */
+#define PAWL_STEP_ANSWERED 2   /* it answers the peer's offer */
+#define PAWL_STEP_LEADS 3      /* both have offered; this side's counts */
+#define PAWL_STEP_YIELDS 4     /* both have offered; the peer's counts, and is answered */
+#define PAWL_STEP_REPEATED 5   /* it says again what the peer has not seen */
+#define PAWL_STEP_COMMITTED 6  /* the epoch counts */
+#define PAWL_STEP_REFUSED 7    /* too many offers: come again later */
+#define PAWL_STEP_POSTPONED 8  /* the peer asks to come again later */
+#define PAWL_STEP_STALE 9      /* the peer speaks of an epoch that is over */
+#define PAWL_STEP_RETRIED 10   /* nothing came back in time: the same again */
+#define PAWL_STEP_CLOSED 11    /* the peer has closed the session */
+
+/* What became of the key pair behind this side's offer. */
+#define PAWL_CONSTRUCTOR_NONE 0
+#define PAWL_CONSTRUCTOR_CREATED 1
+#define PAWL_CONSTRUCTOR_USED 2
+#define PAWL_CONSTRUCTOR_WIPED 3
+
+/* A transition of a session's rekeying. No secret is in it. */
+typedef struct pawl_step {
+    uint32_t struct_size;
+    uint32_t event; /* PAWL_STEP_* */
+    uint8_t session[PAWL_SESSION_ID_SIZE];
+    uint8_t offer[16];    /* which exchange */
+    uint32_t from;        /* the epoch before and after */
+    uint32_t to;
+    uint32_t target;      /* the epoch that it is about */
+    uint32_t constructor; /* PAWL_CONSTRUCTOR_* */
+} pawl_step;
+
+/* Called after the commit of each transition that a call through this handle made, under no lock, by the thread of the
+ * call. It must not call the store. */
+typedef struct pawl_trace {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    void *context;
+    void (*step)(void *context, const pawl_step *step);
+} pawl_trace;
+
+/* NULL ends it; a call under way in another thread may still report to the trace before. Since ABI 1. */
+pawl_status pawl_store_trace(pawl_store *store, const pawl_trace *trace);
+
 /* ---------------------------------------------------------------- messages */
 
 #define PAWL_MESSAGE_SIZE_MAX 16777216 /* 16 MiB */
@@ -845,7 +944,7 @@ pawl_status pawl_view_session(const pawl_view *view, size_t row, pawl_session *s
 
 /* Encrypts 0 bytes to 16 MiB and writes the frame, which needs room for plaintext_size + PAWL_FRAME_OVERHEAD_MAX:
  * PAWL_BUFFER. The index it uses was reserved in the store before, so that no crash, copy or other process makes it be
- * used twice; delivering the frame is the host's. PAWL_NOT_FOUND; PAWL_STATE_RECEIVE_ONLY; PAWL_STATE_IDENTITY;
+ * used twice; delivering the frame is the host's. PAWL_NOT_FOUND; PAWL_STATE_MODE; PAWL_STATE_RECEIVE_ONLY; PAWL_STATE_IDENTITY;
  * PAWL_STATE_RESERVATION (in a batch); PAWL_TIME: the peer's package expired before the first message;
  * PAWL_LIMIT_MESSAGE; PAWL_LIMIT_INDEX. Since ABI 1. */
 pawl_status pawl_session_encrypt(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *plaintext,

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <poll.h>
 #ifdef __linux__
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -44,6 +45,13 @@ static inline void platform_bell_ring(int bell) {
      * bell has its 8 bytes from the first ring on. */
     ssize_t written = pwrite(bell, &one, sizeof one, 0);
     (void)written;
+}
+
+/* Sleeps until it is readable, or the time is over; sometimes less. */
+static inline void platform_waker_wait(const platform_waker *waker, int64_t time_ns) {
+    struct pollfd one = {.fd = waker->all, .events = POLLIN, .revents = 0};
+    int64_t milliseconds = time_ns / 1000000 + 1;
+    (void)poll(&one, 1, milliseconds > 3600000 ? 3600000 : (int)milliseconds);
 }
 
 #ifdef __linux__

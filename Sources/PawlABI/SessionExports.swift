@@ -92,8 +92,16 @@ public func pawl_view_session(
         session.suite = UInt32(found.suite.rawValue)
         session.epoch = found.epoch
         session.sent = found.sending.index
-        session.received = found.receiving.index
+        session.received = found.receiving.chain.index
         session.skipped = found.skipped
+        session.target = found.rekey.pending?.target ?? 0
+        let limits = found.pace.limits
+        session.messages = limits.messages
+        session.limit_flags = limits.isPerfect ? UInt32(bitPattern: PAWL_LIMITS_PERFECT) : 0
+        session.bytes = limits.bytes
+        session.interval_ns = limits.interval
+        session.queue = limits.queue
+        session.queued = found.pace.queued
         session.created_ns = Store.nanoseconds(found.created)
         session.ends_ns = rows[row].ends
         copy(found.peer.keys.signing, to: &session.peer_signing_key)

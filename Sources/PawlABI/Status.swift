@@ -25,8 +25,10 @@ func status(_ failure: Failure) -> pawl_status {
     case .busy(.reentered): PAWL_BUSY_REENTERED
     case .busy(.changed): PAWL_BUSY_CHANGED
     case .busy(.rate): PAWL_BUSY_RATE
+    case .busy(.waiting): PAWL_BUSY_WAITING
     case .closed(.closed): PAWL_CLOSED
     case .closed(.forked): PAWL_CLOSED_FORKED
+    case .closed(.session): PAWL_CLOSED_SESSION
     case .desynchronized: PAWL_DESYNCHRONIZED
     case .internal: PAWL_INTERNAL
     }
@@ -68,6 +70,7 @@ private func number(_ state: Failure.State) -> pawl_status {
     case .suite: PAWL_STATE_SUITE
     case .ownIdentity: PAWL_STATE_SELF
     case .reservation: PAWL_STATE_RESERVATION
+    case .mode: PAWL_STATE_MODE
     }
 }
 
@@ -82,6 +85,7 @@ private func number(_ limit: Failure.Limit) -> pawl_status {
     case .index: PAWL_LIMIT_INDEX
     case .sessions: PAWL_LIMIT_SESSIONS
     case .packages: PAWL_LIMIT_PACKAGES
+    case .queue: PAWL_LIMIT_QUEUE
     }
 }
 
@@ -220,6 +224,11 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
             "PAWL_STATE_RESERVATION",
             "No index was reserved before this batch; encrypt outside of it, or send."
         )
+    case PAWL_STATE_MODE:
+        (
+            "PAWL_STATE_MODE",
+            "Messages of this session wait for epochs of their own; send, do not encrypt."
+        )
     case PAWL_LIMIT_SECRET: ("PAWL_LIMIT_SECRET", "A secret can have 16 MiB at most.")
     case PAWL_LIMIT_ATTRIBUTES:
         ("PAWL_LIMIT_ATTRIBUTES", "A credential can have 64 attributes at most.")
@@ -237,6 +246,11 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         )
     case PAWL_LIMIT_PACKAGES:
         ("PAWL_LIMIT_PACKAGES", "Too many key packages or one-time keys; delete old packages.")
+    case PAWL_LIMIT_QUEUE:
+        (
+            "PAWL_LIMIT_QUEUE",
+            "As many messages wait for an epoch as may; deliver frames, then send again."
+        )
     case PAWL_CORRUPT_KEY_LOST:
         ("PAWL_CORRUPT_KEY_LOST", "What held the key or secret is gone; restore it from a copy.")
     case PAWL_CORRUPT_NOT_PAWL:
@@ -267,6 +281,9 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
     case PAWL_BUSY_CHANGED:
         ("PAWL_BUSY_CHANGED", "Somebody else kept changing the same thing; try again.")
     case PAWL_BUSY_RATE: ("PAWL_BUSY_RATE", "Too often; wait a minute and try again.")
+    case PAWL_BUSY_WAITING: ("PAWL_BUSY_WAITING", "It has not happened yet; wait again.")
+    case PAWL_CLOSED_SESSION:
+        ("PAWL_CLOSED_SESSION", "The session is closed; start another with this peer.")
     case PAWL_CLOSED_FORKED:
         (
             "PAWL_CLOSED_FORKED",

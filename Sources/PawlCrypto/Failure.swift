@@ -30,16 +30,16 @@ package enum Failure: Error, Equatable {
     }
     package enum State: Equatable {
         case batch, conflict, withdrawn, lastSlot, noVault
-        case identity, receiveOnly, suite, ownIdentity, reservation
+        case identity, receiveOnly, suite, ownIdentity, reservation, mode
     }
     package enum Limit: Equatable {
         case secret, attributes, slots, memory, counter
-        case message, index, sessions, packages
+        case message, index, sessions, packages, queue
     }
     package enum Damage: Equatable { case record, keyLost, notPawl }
     package enum Storage: Equatable {
         case failed, indeterminate, vault, full, readOnly, cannotOpen, host, lost
     }
-    package enum Busy: Equatable { case writer, reentered, changed, rate }
-    package enum Closed: Equatable { case closed, forked }
+    package enum Busy: Equatable { case writer, reentered, changed, rate, waiting }
+    package enum Closed: Equatable { case closed, forked, session }
 }

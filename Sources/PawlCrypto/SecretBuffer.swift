@@ -18,6 +18,12 @@ package final class SecretBuffer {
         if bytes.count > 0 { mutableBytes.copyMemory(from: bytes) }
     }
 
+    /// All zeros.
+    package convenience init(zeros count: Int) throws(Failure) {
+        try self.init(count: count)
+        sodium_memzero(mutableBytes.octets, mutableBytes.count)
+    }
+
     deinit {
         sodium_memzero(mutableBytes.octets, mutableBytes.count)
         buffer_free(mutableBytes.baseAddress)

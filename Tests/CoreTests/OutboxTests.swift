@@ -47,7 +47,7 @@ import Testing
                     seqs.append(
                         try transaction.enqueue(
                             .frame(
-                                body.bytes, session: identifier(frame.session),
+                                body.bytes, count: 0, session: identifier(frame.session),
                                 account: identifier(99), peer: peer)))
                     withExtendedLifetime(body) {}
                 }
@@ -156,7 +156,7 @@ import Testing
         try Self.withPeer { peer in
             try withText("the frame") { body in
                 let items = [
-                    OutboxItem.frame(body, session: session, account: account, peer: peer),
+                    OutboxItem.frame(body, count: 0, session: session, account: account, peer: peer),
                     .request(5, account: account, session: nil, peer: peer),
                     .event(6, count: 1 << 40, account: account, session: session, peer: peer),
                 ]

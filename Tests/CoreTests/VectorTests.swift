@@ -55,7 +55,7 @@ import Testing
         for session in [initiator, responder] {
             let chains = session.side == .initiator ? vector.chains : vector.chains.reversed()
             #expect([UInt8](session.sending.key) == chains[0].octets)
-            #expect([UInt8](session.receiving.key) == chains[1].octets)
+            #expect([UInt8](session.receiving.chain.key) == chains[1].octets)
             let filters = vector.filters[session.side == .initiator ? 0 : 1]
             #expect([UInt8](session.outgoingFilter) == filters.octets)
             // The root is nowhere to be asked for, but it is stored.

@@ -64,12 +64,13 @@ package struct OutboxItem {
         self.body = body
     }
 
+    /// `count`: the ticket of a message that had to wait.
     package static func frame(
-        _ body: Bytes, session: Identifier, account: Identifier, peer: Identity
+        _ body: Bytes, count: UInt64, session: Identifier, account: Identifier, peer: Identity
     ) -> OutboxItem {
         OutboxItem(
-            OutboxLane(.frames, session), account: account, session: session, peer: peer, body: body
-        )
+            OutboxLane(.frames, session), count: count, account: account, session: session,
+            peer: peer, body: body)
     }
 
     package static func request(

@@ -8,10 +8,16 @@ package enum JobKind: UInt8, CaseIterable {
     case checkpoint = 2
     /// Nobody answered a session's set-up; the subject is the session.
     case setUpDeadline = 3
-    /// Erase keys of messages that are late; the subject is the session.
+    /// Erase keys of messages that are late, and what is known of epochs that are over; the subject is the session.
     case skippedKeys = 4
     /// Erase a session; the subject is the session.
     case sessionEnd = 5
+    /// Say again what was not answered; the subject is the session.
+    case rekeyRetry = 6
+    /// An epoch is over by its time; the subject is the session.
+    case epochEnd = 7
+    /// Forget a closed session; the subject is the session.
+    case tombstone = 8
 
     /// The longest wait between two attempts, in nanoseconds.
     package var retryLimit: Int64 {

@@ -19,15 +19,29 @@ package enum Backoff {
     package static let minute = 60 * second
     package static let hour = 60 * minute
 
-    /// From 1 to 2 seconds after the first failure; above half of `limit` after many, never above it.
-    package static func wait(failures: UInt32, limit: Int64, random: UInt64) -> Int64 {
+    /// From once to twice `first` after the first failure; above half of `limit` after many, never above it.
+    package static func wait(
+        failures: UInt32, first: Int64 = second, limit: Int64, random: UInt64
+    ) -> Int64 {
         let doublings = min(failures > 0 ? failures - 1 : 0, 32)
-        let half = min(second << Int64(doublings), max(limit / 2, second))
+        let half = min(first << Int64(doublings), max(limit / 2, first))
         return half + Int64(random % UInt64(half))
     }
 
     /// `time` + `wait`, saturating below never.
     package static func after(_ time: Int64, _ wait: Int64) -> Int64 {
         min(CredentialRules.after(time, wait), CredentialRules.never - 1)
+    }
+}
+
+extension Int64 {
+    package func addingSaturated(_ other: Int64) -> Int64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? (other < 0 ? .min : .max) : sum
+    }
+
+    package func subtractingSaturated(_ other: Int64) -> Int64 {
+        let (difference, overflow) = subtractingReportingOverflow(other)
+        return overflow ? (other < 0 ? .max : .min) : difference
     }
 }

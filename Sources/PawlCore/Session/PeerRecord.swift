@@ -260,6 +260,12 @@ package struct PeerRecord {
         sending = new
     }
 
+    /// The peer has closed a session.
+    package mutating func close(_ id: Identifier) {
+        supersede { $0.id == id }
+        if sending == id { sending = entries.last { $0.isSendable && !$0.isWaiting }?.id }
+    }
+
     private mutating func supersede(_ which: (Entry) -> Bool) {
         for place in entries.indices where which(entries[place]) {
             entries[place].isSendable = false

@@ -103,6 +103,23 @@ package struct Rekey {
         package fileprivate(set) var hasAnswered = false
         package fileprivate(set) var isStalled = false
         package fileprivate(set) var steps: [Step] = []
+
+        package init() {}
+
+        /// The peer is to see how far this side is.
+        package mutating func nudge() { says.insert(.nudge) }
+
+        /// With what a later input did.
+        package mutating func merge(_ later: Outcome) {
+            says = later.isClosed ? [] : says.union(later.says)
+            committed = later.committed ?? committed
+            refused = later.refused ?? refused
+            pause = later.pause ?? (later.says.contains(.phase) ? nil : pause)
+            isClosed = isClosed || later.isClosed
+            hasAnswered = hasAnswered || later.hasAnswered
+            isStalled = isStalled || later.isStalled
+            steps += later.steps
+        }
     }
 
     /// For the trace: what happened, without secrets.
@@ -370,6 +387,13 @@ package struct Rekey {
 
     private func publicKey(_ pair: SecretBuffer) -> Bytes {
         Bytes(rebasing: pair.bytes[min(KeyExchange.secretSize, pair.count)...])
+    }
+
+    /// This side has closed the session: nothing is left that could become a key.
+    mutating func bury() throws(Failure) {
+        phase = .closed
+        root = try SecretBuffer(zeros: 32)
+        finished = nil
     }
 
     // MARK: What can be said

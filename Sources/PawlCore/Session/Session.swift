@@ -1,16 +1,23 @@
 package import PawlCrypto
 
-/// One side of a session: who the peer is, and a chain for each direction.
+/// One side of a session: who the peer is, the epochs, and a chain for each direction of each.
 ///
 ///     start ─► awaiting answer ──message of the peer──► confirmed         (initiator; sends its welcome until then)
 ///     accept ─► answering ──message without welcome──► confirmed         (responder)
+///
+/// `Rekey` decides which epoch counts; here are its keys. The chain in which the peer sent before lives on until the peer
+/// is heard under the epoch that counts: then the keys of what has not come are taken out, and the chain is gone.
+///
+///     receives under:   epoch - 1 (until the peer is heard under epoch)   epoch   epoch + 1 (while Answered)
+///     sends under:      epoch
 ///
 /// Which sessions of a peer may still be sent in is the peer's record, see `PeerRecord`; rows of their own hold the keys
 /// of late messages. Protocol.md says what each part is derived from.
 ///
 /// Layout (little endian): format 1, side 1, suite 1, account 16, created 8, package's end 8, peer's Ed25519 32, X25519 32,
-/// name (u8 length), root 32, filter keys 16 + 16 (initiator's, responder's), epoch 4, previous length 4, sending chain key 32
-/// and index 4, receiving chain key 32 and index 4, skipped 4, reported 1, lanes, welcome (u16 length).
+/// name (u8 length), filter keys 16 + 16 (initiator's, responder's), previous length 4, sending chain key 32 and index 4,
+/// receiving chain key 32, index 4 and lanes, 0 or 1 with the same of the epoch before, skipped 4, reported 1, welcome
+/// (u16 length), pace, rekey.
 package final class Session {
     package enum Side: UInt8 {
         case initiator = 0
@@ -18,6 +25,8 @@ package final class Session {
     }
 
     package static let indexLimit: UInt32 = 1 << 31
+    /// What is above is for what the engines say to each other: a rekey is what helps then.
+    package static let messageLimit: UInt32 = indexLimit - 1_024
     package static let gapLimit: UInt32 = 1 << 20
     /// Of one gap, and of a session in all.
     package static let skipLimit: UInt32 = 2_048
@@ -41,21 +50,47 @@ package final class Session {
     package let packageEnd: Int64
     /// Borrowed from this object.
     package let peer: Identity
-    package let epoch: UInt32
-    package let previousLength: UInt32
+    package private(set) var rekey: Rekey
+    package var pace: Pace
+    /// The end of what was sent in the epoch before.
+    package private(set) var previousLength: UInt32
     /// At the end of the last reservation.
     package private(set) var sending: Chain
-    package private(set) var receiving: Chain
+    package private(set) var receiving: Inbound
+    /// Of the epoch before.
+    package private(set) var previous: Inbound?
     /// Rows with keys of late messages.
     package var skipped: UInt32
     /// Whether the host was told that the two sides have parted.
     package var isReported: Bool
-    package private(set) var lanes: Lanes
     /// What an initiator's messages carry until the peer answers.
     package private(set) var welcome: SecretBuffer?
-    private let root: Bytes
     private let filters: Bytes
     private let owner: SecretBuffer
+
+    package var epoch: UInt32 { rekey.epoch }
+
+    /// What the peer sends in one epoch.
+    package struct Inbound {
+        package fileprivate(set) var chain: Chain
+        package fileprivate(set) var lanes = Lanes()
+
+        fileprivate init(_ chain: Chain) { self.chain = chain }
+
+        fileprivate init(_ reader: inout ByteReader) throws(Failure) {
+            chain = try Chain(
+                key: reader.take(Chain.keySize), index: reader.integer(UInt32.self))
+            lanes = try Lanes(&reader)
+        }
+
+        fileprivate var size: Int { Chain.keySize + 4 + lanes.size }
+
+        fileprivate func write(to writer: inout ByteWriter) {
+            writer.append(chain.key)
+            writer.integer(chain.index)
+            lanes.write(to: &writer)
+        }
+    }
 
     package init(decoding buffer: SecretBuffer, id: Identifier) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
@@ -75,32 +110,60 @@ package final class Session {
         let name = try reader.field(UInt8.self)
         guard let peer = try? Identity(keys: keys, name: name) else { throw .corrupt(.record) }
         self.peer = peer
-        root = try reader.take(Chain.keySize)
         filters = try reader.take(2 * Filter.keySize)
-        epoch = try reader.integer(UInt32.self)
         previousLength = try reader.integer(UInt32.self)
         sending = try Chain(
             key: reader.take(Chain.keySize), index: reader.integer(UInt32.self))
-        receiving = try Chain(
-            key: reader.take(Chain.keySize), index: reader.integer(UInt32.self))
+        receiving = try Inbound(&reader)
+        previous = try reader.integer(UInt8.self) == 0 ? nil : Inbound(&reader)
         skipped = try reader.integer(UInt32.self)
         isReported = try reader.integer(UInt8.self) != 0
-        lanes = try Lanes(&reader)
         let welcome = try reader.field(UInt16.self)
         self.welcome = welcome.isEmpty ? nil : try SecretBuffer(copying: welcome)
+        pace = try Pace(&reader)
+        rekey = try Rekey(&reader, Self.parties(id, side, suite))
         try reader.finish()
         owner = buffer
     }
 
     package func encoded() throws(Failure) -> SecretBuffer {
-        try Self.encode(
-            Fixed(
-                side: side, suite: suite, account: account, created: created,
-                packageEnd: packageEnd, peer: peer),
-            Derived(root: root, filters: filters, sending: sending, receiving: receiving),
-            Running(
-                epoch: epoch, previousLength: previousLength, skipped: skipped,
-                isReported: isReported, lanes: lanes, welcome: welcome?.bytes ?? .empty))
+        let size =
+            3 + Identifier.size + 16 + 64 + 1 + peer.name.count + 32 + 4 + 36 + receiving.size + 1
+            + (previous?.size ?? 0) + 5 + 2 + (welcome?.count ?? 0) + Pace.size + rekey.size
+        let buffer = try SecretBuffer(count: size)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        writer.integer(side.rawValue)
+        writer.integer(suite.rawValue)
+        account.withBytes { writer.append($0) }
+        writer.integer(created)
+        writer.integer(packageEnd)
+        writer.append(peer.keys.signing)
+        writer.append(peer.keys.agreement)
+        writer.field(peer.name, UInt8.self)
+        writer.append(filters)
+        writer.integer(previousLength)
+        writer.append(sending.key)
+        writer.integer(sending.index)
+        receiving.write(to: &writer)
+        writer.integer(UInt8(previous == nil ? 0 : 1))
+        previous?.write(to: &writer)
+        writer.integer(skipped)
+        writer.integer(UInt8(isReported ? 1 : 0))
+        writer.field(welcome?.bytes ?? .empty, UInt16.self)
+        pace.write(to: &writer)
+        rekey.write(to: &writer)
+        try writer.finish()
+        return buffer
+    }
+
+    /// The id ends differently on the two sides, which may live in one store.
+    private static func parties(
+        _ id: Identifier, _ side: Side, _ suite: Suite
+    ) throws(Failure) -> Round.Parties {
+        let wire = try id.withBytes { (bytes) throws(Failure) in try SecretBuffer(copying: bytes) }
+        wire.mutableBytes[Identifier.size - 1] &= 0xFE
+        return Round.Parties(session: try Identifier(wire.bytes), side: side, suite: suite)
     }
 
     // MARK: Parts
@@ -119,56 +182,40 @@ package final class Session {
         package let sending: Chain
         package let receiving: Chain
     }
-    private struct Running {
-        var epoch: UInt32 = 0
-        var previousLength: UInt32 = 0
-        var skipped: UInt32 = 0
-        var isReported = false
-        var lanes = Lanes()
-        var welcome = Bytes.empty
-    }
 
-    /// A session at its beginning.
-    package convenience init(
+    /// A session at its beginning. `peer` and `filters` are copied.
+    package init(
         id: Identifier, _ fixed: Fixed, _ derived: Derived, welcome: SecretBuffer?
     ) throws(Failure) {
-        let buffer = try Self.encode(
-            fixed, derived, Running(welcome: welcome?.bytes ?? .empty))
-        try self.init(decoding: buffer, id: id)
-        withExtendedLifetime(welcome) {}
-    }
-
-    private static func encode(
-        _ fixed: Fixed, _ derived: Derived, _ running: Running
-    ) throws(Failure) -> SecretBuffer {
-        let size =
-            3 + Identifier.size + 16 + 64 + 1 + fixed.peer.name.count + 32 + 32 + 8 + 2 * 36 + 5
-            + running.lanes.size + 2 + running.welcome.count
-        let buffer = try SecretBuffer(count: size)
-        var writer = ByteWriter(buffer.mutableBytes)
-        writer.integer(format)
-        writer.integer(fixed.side.rawValue)
-        writer.integer(fixed.suite.rawValue)
-        fixed.account.withBytes { writer.append($0) }
-        writer.integer(fixed.created)
-        writer.integer(fixed.packageEnd)
+        let name = fixed.peer.name
+        let owner = try SecretBuffer(count: 64 + 32 + name.count)
+        var writer = ByteWriter(owner.mutableBytes)
         writer.append(fixed.peer.keys.signing)
         writer.append(fixed.peer.keys.agreement)
-        writer.field(fixed.peer.name, UInt8.self)
-        writer.append(derived.root)
         writer.append(derived.filters)
-        writer.integer(running.epoch)
-        writer.integer(running.previousLength)
-        for chain in [derived.sending, derived.receiving] {
-            writer.append(chain.key)
-            writer.integer(chain.index)
-        }
-        writer.integer(running.skipped)
-        writer.integer(UInt8(running.isReported ? 1 : 0))
-        running.lanes.write(to: &writer)
-        writer.field(running.welcome, UInt16.self)
+        writer.append(name)
         try writer.finish()
-        return buffer
+        self.id = id
+        side = fixed.side
+        suite = fixed.suite
+        account = fixed.account
+        created = fixed.created
+        packageEnd = fixed.packageEnd
+        var reader = ByteReader(owner.bytes)
+        let keys = try IdentityPublic(
+            signing: reader.take(IdentityPublic.keySize),
+            agreement: reader.take(IdentityPublic.keySize))
+        filters = try reader.take(2 * Filter.keySize)
+        peer = try Identity(keys: keys, name: reader.rest())
+        rekey = try Rekey(Self.parties(id, fixed.side, fixed.suite), root: derived.root)
+        pace = Pace()
+        previousLength = 0
+        sending = derived.sending
+        receiving = Inbound(derived.receiving)
+        skipped = 0
+        isReported = false
+        self.welcome = welcome
+        self.owner = owner
     }
 
     // MARK: Both directions
@@ -191,98 +238,304 @@ package final class Session {
     /// Takes `count` indices out of the stored chain and answers a chain at the first of them, which lives in
     /// memory only.
     package func reserve(_ count: UInt32) throws(Failure) -> Chain {
-        guard sending.index < Self.indexLimit, count > 0 else { throw .limit(.index) }
+        guard sending.index < Self.messageLimit, count > 0 else { throw .limit(.index) }
+        let count = pace.room(at: sending.index, count)
         let chain = try sending.copy()
-        for _ in 0..<min(count, Self.indexLimit - sending.index) { try sending.advance() }
+        for _ in 0..<min(count, Self.messageLimit - sending.index) { try sending.advance() }
         return chain
     }
 
-    /// Takes back what a reservation did not use, if nobody reserved above it. Answers whether it did.
-    package func giveBack(_ chain: Chain, end: UInt32) -> Bool {
-        guard sending.index == end, chain.index < end, let own = try? chain.copy() else {
-            return false
-        }
+    /// Takes back what a reservation of `epoch` did not use, if nobody reserved above it. Answers whether it did.
+    package func giveBack(_ chain: Chain, end: UInt32, epoch: UInt32) -> Bool {
+        guard epoch == self.epoch, sending.index == end, chain.index < end,
+            let own = try? chain.copy()
+        else { return false }
         sending = own
         return true
     }
 
     // MARK: Receiving
 
+    /// Under which of the epochs a frame came.
+    package enum Source {
+        case previous
+        case current
+        /// The one that counts as soon as something came in it.
+        case candidate
+        /// One whose chain is gone.
+        case closed
+    }
+
     /// Where the key of a frame's message is to be found.
     package enum Place: Equatable {
-        case next
+        case next(Source)
         /// After so many that have not come.
-        case ahead(UInt32)
+        case ahead(Source, UInt32)
         /// In a row of its own, or used.
-        case behind
+        case behind(Source)
+
+        package var isBehind: Bool {
+            if case .behind = self { true } else { false }
+        }
     }
 
     /// A wrong filter costs one hash and says no more than `auth`.
     package func place(of frame: Frame) throws(Failure) -> Place {
         guard try frame.isFiltered(by: incomingFilter) else { throw .auth }
         guard frame.index < Self.indexLimit else { throw .limit(.index) }
-        guard frame.epoch == epoch else { throw .desynchronized }
-        guard frame.index >= receiving.index else { return .behind }
-        let gap = frame.index - receiving.index
+        let (source, index) = try source(frame.epoch)
+        guard let index, frame.index >= index else { return .behind(source) }
+        let gap = frame.index - index
         guard gap <= Self.gapLimit else { throw .desynchronized }
-        return gap == 0 ? .next : .ahead(gap)
+        return gap == 0 ? .next(source) : .ahead(source, gap)
+    }
+
+    /// Whose frames of an epoch are, and where their chain stands.
+    private func source(_ epoch: UInt32) throws(Failure) -> (Source, UInt32?) {
+        if epoch == self.epoch { return (.current, receiving.chain.index) }
+        guard epoch > self.epoch else {
+            guard let previous, epoch == self.epoch - 1 else { return (.closed, nil) }
+            return (.previous, previous.chain.index)
+        }
+        guard epoch - self.epoch == 1, rekey.candidate != nil else { throw .desynchronized }
+        return (.candidate, 0)
     }
 
     /// A message, and what became of those before it. Nothing of the session has changed yet.
     package struct Opened {
-        package let plaintext: SecretBuffer
+        package let text: SecretBuffer
+        package fileprivate(set) var source: Source
         /// The chain behind the message, nil if that was late.
-        fileprivate let chain: Chain?
-        /// Keys of the newest messages of a gap, 32 bytes each, the first being of `firstSkipped`.
-        package let skippedKeys: SecretBuffer?
-        package let firstSkipped: UInt32
-        /// Messages of the gap that are given up.
-        package let lost: UInt32
+        fileprivate var chain: Chain?
+        /// What has not come, in the message's epoch and in the one that it closes.
+        package fileprivate(set) var gaps: [Gap] = []
+        /// The epoch before, if this message is the first under its own.
+        package fileprivate(set) var closed: ClosedEpoch?
         package var isLate: Bool { chain == nil }
+
+        fileprivate init(_ text: SecretBuffer, _ source: Source, _ chain: Chain?) {
+            self.text = text
+            self.source = source
+            self.chain = chain
+        }
     }
 
-    package func open(_ frame: Frame, _ place: Place, late key: Bytes?) throws(Failure) -> Opened {
-        switch place {
-        case .next:
-            let plaintext = try plaintext(frame, receiving.messageKey())
-            return Opened(
-                plaintext: plaintext, chain: receiving, skippedKeys: nil, firstSkipped: 0, lost: 0)
-        case .behind:
-            guard let key else { throw lanes.verdict(frame.lane, frame.index) }
-            return Opened(
-                plaintext: try plaintext(frame, key), chain: nil, skippedKeys: nil,
-                firstSkipped: 0, lost: 0)
-        case .ahead(let gap):
-            let chain = try receiving.copy()
-            let lost = gap > Self.skipLimit ? gap - Self.skipLimit : 0
+    /// Messages that have not come: keys of the newest, 32 bytes each, and how many are given up.
+    package struct Gap {
+        package let epoch: UInt32
+        package let first: UInt32
+        package let keys: SecretBuffer
+        package let lost: UInt32
+
+        package var count: UInt32 { UInt32(keys.count / Chain.keySize) }
+
+        /// Moves `chain` on to `end`.
+        fileprivate init(_ chain: Chain, to end: UInt32, epoch: UInt32) throws(Failure) {
+            let gap = end > chain.index ? end - chain.index : 0
+            lost = gap > Session.skipLimit ? gap - Session.skipLimit : 0
             for _ in 0..<lost { try chain.advance() }
-            let first = chain.index
-            let keys = try SecretBuffer(count: Int(gap - lost) * Chain.keySize)
+            first = chain.index
+            self.epoch = epoch
+            keys = try SecretBuffer(count: Int(gap - lost) * Chain.keySize)
             var writer = ByteWriter(keys.mutableBytes)
             for _ in 0..<(gap - lost) {
                 writer.append(try chain.messageKey())
                 try chain.advance()
             }
             try writer.finish()
-            let plaintext = try plaintext(frame, chain.messageKey())
-            return Opened(
-                plaintext: plaintext, chain: chain, skippedKeys: keys, firstSkipped: first,
-                lost: lost)
         }
     }
 
-    private func plaintext(_ frame: Frame, _ key: Bytes) throws(Failure) -> SecretBuffer {
-        guard let plaintext = try frame.open(key) else { throw .desynchronized }
-        return plaintext
+    package func open(_ frame: Frame, _ place: Place, late key: Bytes?) throws(Failure) -> Opened {
+        switch place {
+        case .next(let source):
+            let chain = try chain(source)
+            let text = try text(frame, chain.messageKey())
+            return try closing(frame, Opened(text, source, chain))
+        case .behind(let source):
+            guard let key else { throw verdict(frame, source) }
+            return Opened(try text(frame, key), source, nil)
+        case .ahead(let source, _):
+            let chain = try chain(source).copy()
+            let gap = try Gap(chain, to: frame.index, epoch: frame.epoch)
+            var opened = Opened(try text(frame, chain.messageKey()), source, chain)
+            opened.gaps = [gap]
+            return try closing(frame, opened)
+        }
+    }
+
+    /// What a frame is whose key is gone; `desynchronized` at most. Of a closed epoch its row tells.
+    private func verdict(_ frame: Frame, _ source: Source) -> Failure {
+        switch source {
+        case .current: receiving.lanes.verdict(frame.lane, frame.index)
+        case .previous: previous?.lanes.verdict(frame.lane, frame.index) ?? .replay
+        case .candidate, .closed: .replay
+        }
+    }
+
+    private func chain(_ source: Source) throws(Failure) -> Chain {
+        switch source {
+        case .current: return receiving.chain
+        case .previous:
+            guard let previous else { throw .internal }
+            return previous.chain
+        case .candidate:
+            guard let candidate = rekey.candidate else { throw .internal }
+            return try Chain(key: candidate.chain(of: side.other), index: 0)
+        case .closed: throw .internal
+        }
+    }
+
+    private func text(_ frame: Frame, _ key: Bytes) throws(Failure) -> SecretBuffer {
+        guard let text = try frame.open(key) else { throw .desynchronized }
+        return text
+    }
+
+    /// The first message under an epoch says where the epoch before it ends.
+    private func closing(_ frame: Frame, _ opened: Opened) throws(Failure) -> Opened {
+        let old: Inbound
+        switch opened.source {
+        case .current:
+            guard let previous else { return opened }
+            old = previous
+        case .candidate: old = receiving
+        case .previous, .closed: return opened
+        }
+        let end = frame.previousLength
+        guard end <= old.chain.index || end - old.chain.index <= Self.gapLimit else {
+            throw .desynchronized
+        }
+        var opened = opened
+        let epoch = frame.epoch - 1
+        opened.gaps.append(try Gap(old.chain.copy(), to: end, epoch: epoch))
+        opened.closed = ClosedEpoch(epoch: epoch, end: end, lanes: old.lanes)
+        return opened
+    }
+
+    /// What rekeying makes of a message. Nothing of the session has changed yet.
+    package struct Decision {
+        fileprivate let rekey: Rekey
+        package let outcome: Rekey.Outcome
+    }
+
+    /// `desynchronized` for parts that only a peer says which was put back.
+    package func decide(
+        _ opened: Opened, _ frame: Frame, _ parts: [Part], now: Int64, _ exchange: some Exchange
+    ) throws(Failure) -> Decision {
+        var next = rekey
+        let outcome = try next.receive(
+            parts, under: frame.epoch, mayAnswer: pace.mayAnswer(now: now), exchange)
+        return Decision(rekey: next, outcome: outcome)
     }
 
     /// Makes what was opened count.
-    package func accept(_ opened: Opened, _ frame: Frame) throws(Failure) {
-        if let chain = opened.chain {
-            try chain.advance()
-            receiving = chain
+    package func accept(
+        _ opened: Opened, _ frame: Frame, _ decision: Decision, now: Int64
+    ) throws(Failure) {
+        let outcome = decision.outcome
+        rekey = decision.rekey
+        if opened.source == .candidate, let round = outcome.committed { try begin(round, now: now) }
+        if let chain = opened.chain { try chain.advance() }
+        switch opened.source {
+        case .current, .candidate: receiving.note(frame, behind: opened.chain)
+        case .previous: previous?.note(frame, behind: opened.chain)
+        case .closed: break
         }
-        lanes.note(frame.lane, frame.index)
+        if opened.source != .candidate, let round = outcome.committed { try begin(round, now: now) }
+        if rekey.heard == epoch { previous = nil }
+        if outcome.hasAnswered { pace.hasAnswered(now: now) }
         if side == .initiator { welcome = nil }
+    }
+
+    /// The next epoch's chains take the place of those that counted.
+    private func begin(_ round: Round, now: Int64) throws(Failure) {
+        previousLength = sending.index
+        sending = try Chain(key: round.chain(of: side), index: 0)
+        previous = receiving
+        receiving = try Inbound(Chain(key: round.chain(of: side.other), index: 0))
+        pace.begin(now: now)
+    }
+
+    // MARK: Rekeying
+
+    /// Asks for the next epoch; see `Rekey.trigger`.
+    package func trigger(
+        isFresh: Bool = false, isWaited: Bool = false, _ exchange: some Exchange
+    ) throws(Failure) -> (target: UInt32, Rekey.Outcome) {
+        try rekey.trigger(isFresh: isFresh, isWaited: isWaited, exchange)
+    }
+
+    package func retry() -> Rekey.Outcome { rekey.retry() }
+
+    // MARK: Closing
+
+    /// What is left of a session that this side has closed: enough to say so.
+    package func bury() throws(Failure) {
+        try rekey.bury()
+        let zeros = try SecretBuffer(zeros: Chain.keySize)
+        receiving = Inbound(try Chain(key: zeros.bytes, index: 0))
+        withExtendedLifetime(zeros) {}
+        previous = nil
+        welcome = nil
+    }
+
+    package func isFromPeer(_ frame: Frame) throws(Failure) -> Bool {
+        try frame.isFiltered(by: incomingFilter)
+    }
+}
+
+extension Session.Inbound {
+    fileprivate mutating func note(_ frame: Frame, behind chain: Chain?) {
+        if let chain { self.chain = chain }
+        lanes.note(frame.lane, frame.index)
+    }
+}
+
+/// What is kept of an epoch whose chain is gone: where it ended, and its lanes; format 1, not used after 8, end 4, lanes.
+package struct ClosedEpoch {
+    package let epoch: UInt32
+    private let end: UInt32
+    private let lanes: Lanes
+    private static let format: UInt8 = 1
+
+    fileprivate init(epoch: UInt32, end: UInt32, lanes: Lanes) {
+        self.epoch = epoch
+        self.end = end
+        self.lanes = lanes
+    }
+
+    /// What a frame of this epoch is whose key is not kept.
+    package func verdict(_ frame: Frame) -> Failure {
+        frame.index >= end ? .auth : lanes.verdict(frame.lane, frame.index)
+    }
+
+    package func encoded(expires: Int64) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 13 + lanes.size)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        writer.integer(expires)
+        writer.integer(end)
+        lanes.write(to: &writer)
+        try writer.finish()
+        return buffer
+    }
+
+    package init(
+        decoding buffer: SecretBuffer, epoch: UInt32
+    ) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        _ = try reader.integer(Int64.self)
+        self.epoch = epoch
+        end = try reader.integer(UInt32.self)
+        lanes = try Lanes(&reader)
+        try reader.finish()
+    }
+
+    /// Not used after; nil if it cannot be read.
+    package static func expiry(_ buffer: SecretBuffer) -> Int64? {
+        var reader = ByteReader(buffer.bytes)
+        guard (try? reader.format(format)) != nil else { return nil }
+        return try? reader.integer(Int64.self)
     }
 }

@@ -80,6 +80,15 @@ package enum Part {
         }
     }
 
+    /// One after the other.
+    package static func encode(_ parts: [Part]) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: parts.reduce(0) { $0 + $1.size })
+        var writer = ByteWriter(buffer.mutableBytes)
+        for part in parts { part.write(to: &writer) }
+        try writer.finish()
+        return buffer
+    }
+
     package var kind: Kind {
         switch self {
         case .offer: .offer

@@ -1,16 +1,16 @@
 internal import CPlatform
+internal import PawlCore
 internal import PawlCrypto
 
 /// A writer's wait for another, outside of every lock: short random sleeps up to a deadline. Growing ones, like
 /// SQLite's own, let a writer in a hurry starve all others.
 struct Wait {
-    private let deadline: Int64
+    private let countdown: Countdown
     private let lifecycle: Lifecycle?
 
     /// `timeout` in nanoseconds; 0: not at all.
     init(_ timeout: Int64, _ lifecycle: Lifecycle? = nil) {
-        let (sum, overflow) = platform_monotonic_ns().addingReportingOverflow(timeout)
-        deadline = overflow ? Int64.max : sum
+        countdown = Countdown(timeout)
         self.lifecycle = lifecycle
     }
 
@@ -23,7 +23,7 @@ struct Wait {
             } catch {
                 guard error == .busy(.writer) else { throw error }
                 guard lifecycle?.isClosing != true else { throw .closed(.closed) }
-                let left = deadline - platform_monotonic_ns()
+                let left = countdown.left
                 guard left > 0 else { throw error }
                 var random: UInt32 = 0
                 withUnsafeMutableBytes(of: &random) { fillRandom($0) }
@@ -31,4 +31,14 @@ struct Wait {
             }
         }
     }
+}
+
+/// A time that runs out, by a clock that nobody sets.
+struct Countdown {
+    private let deadline: Int64
+
+    /// In nanoseconds.
+    init(_ time: Int64) { deadline = platform_monotonic_ns().addingSaturated(time) }
+
+    var left: Int64 { deadline.subtractingSaturated(platform_monotonic_ns()) }
 }

@@ -66,14 +66,19 @@ extension Transaction {
 
     /// Puts an item into the outbox and answers its number.
     package func enqueue(_ item: OutboxItem) throws(Failure) -> UInt64 {
-        let last = try lastTicket()
-        guard last < UInt64.max else { throw .limit(.counter) }
-        let seq = last + 1
-        outbox.ticket = seq
+        let seq = try nextTicket()
         try put(.payload(seq), item.encoded(created: clock.now()))
         try put(.item(item.lane, seq), ItemState().encoded())
         outbox.lanes[item.lane, default: .init()].change.add(seq)
         return seq
+    }
+
+    /// Draws a number.
+    func nextTicket() throws(Failure) -> UInt64 {
+        let last = try lastTicket()
+        guard last < UInt64.max else { throw .limit(.counter) }
+        outbox.ticket = last + 1
+        return last + 1
     }
 
     /// The number of the last item that there ever was.

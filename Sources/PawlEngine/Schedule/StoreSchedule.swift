@@ -37,7 +37,8 @@ extension Store {
         do throws(Failure) {
             switch due.job.kind {
             case .checkpoint: return try runCheckpoint(due)
-            case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd:
+            case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry, .epochEnd,
+                .tombstone:
                 return try runInTransaction(due)
             }
         } catch {
@@ -58,7 +59,11 @@ extension Store {
             var orphans: [VaultID] = []
             switch job.kind {
             case .credentialPurge: orphans = try purgeCredential(claimed, transaction)
-            case .setUpDeadline, .skippedKeys, .sessionEnd: try runSessionJob(job, transaction)
+            case .setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry, .epochEnd:
+                try runSessionJob(job, transaction)
+            case .tombstone:
+                transaction.delete(.of(.tombstone, job.subject))
+                try transaction.scheduleCheckpoint()
             case .checkpoint: throw .internal
             }
             try transaction.keepFromSpinning(job)

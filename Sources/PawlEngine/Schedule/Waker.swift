@@ -47,6 +47,12 @@ final class Waker {
         platform_waker_drain(&waker)
     }
 
+    /// Sleeps until somebody signals or rings, or the time, in nanoseconds, is over.
+    func wait(_ time: Int64) {
+        guard var waker else { return }
+        platform_waker_wait(&waker, time)
+    }
+
     /// Readable now, or from `due` on. `now` is asked again when the clock was set meanwhile.
     func set(_ due: Int64?, now: () -> Int64) {
         guard var waker else { return }

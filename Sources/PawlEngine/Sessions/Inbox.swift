@@ -6,7 +6,10 @@ internal import PawlStore
 final class Inbox {
     private let account: Identifier
     private let transaction: Transaction
-    private let now: Int64
+    private let outgoing: Outgoing
+    /// What a batch gives back could be rolled back after its indices were used.
+    private let givesBack: Bool
+    private var now: Int64 { outgoing.now }
     private var open: [SessionHalf: OpenSession] = [:]
     private var peers: [RowKey: OpenPeer] = [:]
     private var welcomes: [RowKey: SessionHalf] = [:]
@@ -14,10 +17,11 @@ final class Inbox {
     private var isStateChanged = false
     private var spentKeys: Set<RowKey> = []
 
-    init(_ account: Identifier, _ transaction: Transaction, now: Int64) throws(Failure) {
+    init(_ account: Identifier, _ outgoing: Outgoing, givesBack: Bool) {
         self.account = account
-        self.transaction = transaction
-        self.now = now
+        self.outgoing = outgoing
+        self.givesBack = givesBack
+        transaction = outgoing.transaction
     }
 
     func receive(_ bytes: Bytes, _ keeps: Bool) throws(Failure) -> Store.Received {
@@ -26,6 +30,7 @@ final class Inbox {
             guard let part = frame.welcome else {
                 guard let session = try session(frame.session) else {
                     _ = try ownRecords()
+                    try answerClosed(frame)
                     throw .notFound
                 }
                 return try receive(frame, in: session, keeps)
@@ -33,7 +38,10 @@ final class Inbox {
             let welcome = try Welcome(part)
             let row = try RowKey.welcome(account, welcome)
             if let half = try knownWelcome(row) {
-                guard let session = try session(half) else { throw .replay }
+                guard let session = try session(half) else {
+                    try answerClosed(frame)
+                    throw .replay
+                }
                 return try receive(frame, in: session, keeps)
             }
             return try accept(frame, welcome, row, keeps)
@@ -53,6 +61,15 @@ final class Inbox {
         return session
     }
 
+    /// A peer that did not see that this side has closed the session is told again.
+    private func answerClosed(_ frame: Frame) throws(Failure) {
+        guard let grave = try transaction.session(frame.session, of: account, .tombstone),
+            try grave.isFromPeer(frame), grave.pace.mayNudge(now: now)
+        else { return }
+        _ = try outgoing.post(grave, nil, [.close])
+        try transaction.put(.of(.tombstone, grave.id), grave.encoded())
+    }
+
     private func receive(
         _ frame: Frame, in open: OpenSession, _ keeps: Bool
     ) throws(Failure) -> Store.Received {
@@ -61,19 +78,18 @@ final class Inbox {
             // The filter first: what cannot be the peer's costs no more than finding the session.
             let place = try session.place(of: frame)
             let peer = try peer(of: open)
-            let late = place == .behind ? try lateKey(frame, open) : nil
-            if place == .behind, late == nil, let kept = try kept(frame, open) {
-                var again = Store.Received(session, frame, kept)
-                again.isAgain = true
+            let late = place.isBehind ? try lateKey(frame, open) : nil
+            if place.isBehind, late == nil, let kept = try kept(frame, open) {
+                var again = Store.Received(session, frame, kept, isAgain: true)
                 again.isUnaccepted = peer.isWaiting(session.id)
                 return again
             }
+            if place == .behind(.closed), late == nil { throw try verdict(frame, open) }
             let opened = try session.open(frame, place, late: late?.bytes)
             withExtendedLifetime(late) {}
-            guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .desynchronized }
             let isAnswer = session.welcome != nil
             try commit(opened, frame, open, peer, keeps)
-            var received = Store.Received(session, frame, opened.plaintext)
+            var received = Store.Received(session, frame, opened.text)
             received.isUnaccepted = peer.isWaiting(session.id)
             received.isAnswer = isAnswer
             return received
@@ -89,23 +105,37 @@ final class Inbox {
 
     /// The key of a late message, if it is kept and its time is not over.
     private func lateKey(_ frame: Frame, _ open: OpenSession) throws(Failure) -> SecretBuffer? {
-        if let pending = open.skipped[frame.index] { return pending }
+        if let pending = open.skipped[frame.position] { return pending }
         let row = RowKey.skipped(open.session.id, frame.epoch, frame.index)
-        guard !open.usedKeys.contains(frame.index), let buffer = try transaction.get(row) else {
+        guard !open.usedKeys.contains(frame.position), let buffer = try transaction.get(row) else {
             return nil
         }
         let record = try SkippedRecord(decoding: buffer)
         return record.expires > now ? try SecretBuffer(copying: record.key) : nil
     }
 
-    /// The plaintext of this very frame, if the host has not forgotten it.
+    /// The message in this very frame, if the host has not forgotten it.
     private func kept(_ frame: Frame, _ open: OpenSession) throws(Failure) -> SecretBuffer? {
         let row = RowKey.kept(open.session.id, frame.epoch, frame.index)
-        let pending = open.kept[frame.index]
+        let pending = open.kept[frame.position]
         guard let buffer = try pending == nil ? transaction.get(row) : pending else { return nil }
         let record = try KeptRecord(decoding: buffer)
         guard try record.isOf(frame) else { return nil }
-        return try record.plaintext()
+        return try record.copy()
+    }
+
+    /// What a message of an epoch is whose chain is gone, and its key. Of one that is forgotten nothing can be said but
+    /// how far this side is.
+    private func verdict(_ frame: Frame, _ open: OpenSession) throws(Failure) -> Failure {
+        if let closed = open.closed.first(where: { $0.epoch == frame.epoch }) {
+            return closed.verdict(frame)
+        }
+        guard let buffer = try transaction.get(.epoch(open.session.id, frame.epoch)) else {
+            open.outcome.nudge()
+            open.isChanged = true
+            return .replay
+        }
+        return try ClosedEpoch(decoding: buffer, epoch: frame.epoch).verdict(frame)
     }
 
     private func commit(
@@ -113,7 +143,13 @@ final class Inbox {
         _ keeps: Bool
     ) throws(Failure) {
         let session = open.session
-        let kept = keeps ? try KeptRecord.encode(frame, opened.plaintext) : nil
+        let kept = keeps ? try KeptRecord.encode(frame, opened.text) : nil
+        let parts = try parts(opened, frame)
+        if givesBack, !parts.isEmpty || opened.source == .candidate {
+            // An epoch may end here, and what was reserved in it.
+            if let rest = outgoing.reservations.take(session.id) { _ = session.giveBack(rest) }
+        }
+        let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         // A peer that cannot have seen an answer confirms nothing, whatever it leaves out.
         let isConfirming =
             frame.welcome == nil && (session.side == .initiator || session.sending.index > 0)
@@ -124,32 +160,49 @@ final class Inbox {
         if !peer.record.isSettled(session.id) {
             peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
         }
-        try session.accept(opened, frame)
+        try session.accept(opened, frame, decision, now: now)
+        withExtendedLifetime(opened) {}
         open.isChanged = true
-        if let keys = opened.skippedKeys {
-            for number in 0..<(keys.count / Chain.keySize) {
-                let first = number * Chain.keySize
-                open.skipped[opened.firstSkipped + UInt32(number)] = try SecretBuffer(
-                    copying: Bytes(rebasing: keys.bytes[first..<first + Chain.keySize]))
-            }
-            session.skipped += UInt32(keys.count / Chain.keySize)
-            let surplus = open.skipped.count - Int(Session.skippedLimit)
-            if surplus > 0 {
-                for index in open.skipped.keys.sorted().prefix(surplus) {
-                    open.skipped[index] = nil
-                }
-                session.skipped -= UInt32(surplus)
-                open.lost += UInt64(surplus)
-            }
-        }
+        open.outcome.merge(decision.outcome)
+        if decision.outcome.isClosed { peer.change { $0.close(session.id) } }
+        if let closed = opened.closed { open.closed.append(closed) }
+        for gap in opened.gaps { try keep(gap, open) }
         if opened.isLate {
-            if open.skipped.removeValue(forKey: frame.index) == nil {
-                open.usedKeys.insert(frame.index)
+            if open.skipped.removeValue(forKey: frame.position) == nil {
+                open.usedKeys.insert(frame.position)
             }
             session.skipped = session.skipped > 0 ? session.skipped - 1 : 0
         }
-        open.lost += UInt64(opened.lost)
-        if let kept { open.kept[frame.index] = kept }
+        if let kept { open.kept[frame.position] = kept }
+    }
+
+    /// What the peer's engine says. A part without its form is not from one that has stayed with this side.
+    private func parts(_ opened: Session.Opened, _ frame: Frame) throws(Failure) -> [Part] {
+        do throws(Failure) {
+            return try frame.controlParts(opened.text.bytes)
+        } catch {
+            throw error == .auth ? .desynchronized : error
+        }
+    }
+
+    /// Keys of messages that have not come.
+    private func keep(_ gap: Session.Gap, _ open: OpenSession) throws(Failure) {
+        for number in 0..<gap.count {
+            let first = Int(number) * Chain.keySize
+            let position = UInt64(gap.epoch) << 32 | UInt64(gap.first &+ number)
+            open.skipped[position] = try SecretBuffer(
+                copying: Bytes(rebasing: gap.keys.bytes[first..<first + Chain.keySize]))
+        }
+        open.session.skipped += gap.count
+        open.lost += UInt64(gap.lost)
+        let surplus = open.skipped.count - Int(Session.skippedLimit)
+        if surplus > 0 {
+            for position in open.skipped.keys.sorted().prefix(surplus) {
+                open.skipped[position] = nil
+            }
+            open.session.skipped -= UInt32(surplus)
+            open.lost += UInt64(surplus)
+        }
     }
 
     /// The peer has shown that it has a session, too.
@@ -208,6 +261,7 @@ final class Inbox {
             oneTime: found.oneTime?.opening)
         try peer.accept(
             session.id, created: min(welcome.created, millis), isWaiting: isWaiting)
+        session.pace.begin(now: now)
         let (opened, isFree) = try firstMessage(frame, session)
         guard isFree else { throw .auth }
 
@@ -232,7 +286,7 @@ final class Inbox {
             try transaction.schedule(
                 Job(.sessionEnd, session.id), at: Backoff.after(now, Session.endDelay))
         }
-        var received = Store.Received(session, frame, opened.plaintext)
+        var received = Store.Received(session, frame, opened.text)
         received.isNewSession = true
         received.isUnaccepted = isWaiting
         return received
@@ -245,7 +299,6 @@ final class Inbox {
         guard frame.session == session.half else { throw .auth }
         do throws(Failure) {
             let opened = try session.open(frame, session.place(of: frame), late: nil)
-            guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .auth }
             return (opened, try self.session(session.half) == nil)
         } catch {
             throw error.isOfOneFrame ? .auth : error
@@ -309,10 +362,7 @@ final class Inbox {
     private func report(
         _ event: SessionEvent, _ session: Session, count: UInt64 = 0
     ) throws(Failure) {
-        _ = try transaction.enqueue(
-            .event(
-                event.rawValue, count: count, account: account, session: session.id,
-                peer: session.peer))
+        try outgoing.tell(event, session, count: count)
     }
 
     // MARK: Writing
@@ -330,28 +380,46 @@ final class Inbox {
     private func finish(_ open: OpenSession) throws(Failure) {
         let session = open.session
         let expires = Backoff.after(now, Session.skippedLifetime)
-        for (index, key) in open.skipped {
+        for (position, key) in open.skipped {
             try transaction.put(
-                .skipped(session.id, session.epoch, index),
+                .skipped(session.id, position),
                 SkippedRecord.encode(key: key, expires: expires))
         }
-        for index in open.usedKeys {
-            transaction.delete(.skipped(session.id, session.epoch, index))
+        for position in open.usedKeys { transaction.delete(.skipped(session.id, position)) }
+        for closed in open.closed {
+            try transaction.put(
+                .epoch(session.id, closed.epoch), closed.encoded(expires: expires))
+            try forgetEpoch(before: closed.epoch, open)
         }
         if session.skipped > Session.skippedLimit { try giveUpOldest(open) }
         let job = Job(.skippedKeys, session.id)
-        if session.skipped == 0 {
-            if !open.usedKeys.isEmpty { try transaction.cancel(job) }
-        } else if !open.skipped.isEmpty {
+        if !open.skipped.isEmpty || !open.closed.isEmpty {
             try transaction.pullIn(job, to: expires)
+        } else if session.skipped == 0, session.epoch == 0, !open.usedKeys.isEmpty {
+            try transaction.cancel(job)
         }
-        for (index, kept) in open.kept {
-            try transaction.put(.kept(session.id, session.epoch, index), kept)
-        }
+        for (position, kept) in open.kept { try transaction.put(.kept(session.id, position), kept) }
+        try outgoing.follow(open.outcome, of: session)
         if open.lost > 0 { try report(.lost, session, count: open.lost) }
         try transaction.put(session)
         // The chain key that was there is in the log until then.
         try transaction.scheduleCheckpoint()
+    }
+
+    /// Late keys live for so many epochs.
+    private func forgetEpoch(before epoch: UInt32, _ open: OpenSession) throws(Failure) {
+        guard epoch >= Outgoing.epochLimit else { return }
+        let session = open.session
+        let old = epoch - Outgoing.epochLimit
+        transaction.delete(.epoch(session.id, old))
+        try transaction.scanRaw(.skipped(session.id, epoch: old)) { (row, _) throws(Failure) in
+            if !open.usedKeys.contains(row.number) {
+                session.skipped = session.skipped > 0 ? session.skipped - 1 : 0
+                open.lost += 1
+            }
+            transaction.delete(row)
+            return true
+        }
     }
 
     /// Of all that are kept the oldest go first.
@@ -359,14 +427,13 @@ final class Inbox {
         let session = open.session
         var surplus = session.skipped - Session.skippedLimit
         let given = UInt64(surplus)
-        var indices: [UInt32] = Array(open.skipped.keys)
+        var positions: [UInt64] = Array(open.skipped.keys)
         try transaction.scanRaw(.of(.skipped, session.id)) { (row, _) in
-            let index = UInt32(truncatingIfNeeded: row.number)
-            if !open.usedKeys.contains(index) { indices.append(index) }
-            return indices.count < Int(surplus) + open.skipped.count
+            if !open.usedKeys.contains(row.number) { positions.append(row.number) }
+            return positions.count < Int(surplus) + open.skipped.count
         }
-        for index in indices.sorted() where surplus > 0 {
-            transaction.delete(.skipped(session.id, session.epoch, index))
+        for position in positions.sorted() where surplus > 0 {
+            transaction.delete(.skipped(session.id, position))
             surplus -= 1
         }
         session.skipped = Session.skippedLimit
@@ -423,14 +490,23 @@ private final class OpenSession {
     /// Not before a frame has passed the filter.
     var peer: OpenPeer?
     var isChanged = false
-    /// Keys of late messages that this call found, by index.
-    var skipped: [UInt32: SecretBuffer] = [:]
+    /// Keys of late messages that this call found, by epoch and index.
+    var skipped: [UInt64: SecretBuffer] = [:]
     /// Stored ones that it used.
-    var usedKeys: Set<UInt32> = []
-    var kept: [UInt32: SecretBuffer] = [:]
+    var usedKeys: Set<UInt64> = []
+    var kept: [UInt64: SecretBuffer] = [:]
     var lost: UInt64 = 0
+    /// Epochs whose chains went.
+    var closed: [ClosedEpoch] = []
+    /// What is to be said and done for all frames of the call.
+    var outcome = Rekey.Outcome()
 
     init(_ session: Session) { self.session = session }
+}
+
+extension Frame {
+    /// Epoch and index, in their order.
+    fileprivate var position: UInt64 { UInt64(epoch) << 32 | UInt64(index) }
 }
 
 extension Failure {

@@ -57,6 +57,7 @@ package final class Reservations {
         let begun: Int64
         var checked: Int64
         var wasUsed = true
+        var bytes: UInt64 = 0
 
         /// `reserved` is what was taken out of a session, in memory of its own.
         init(_ reserved: Chain, _ session: Session, _ place: Place, _ terms: Terms) throws(Failure)
@@ -84,6 +85,7 @@ package final class Reservations {
         let session: Identifier
         let chain: Chain
         let end: UInt32
+        let epoch: UInt32
 
         /// nil: all was used.
         fileprivate init?(_ entry: Entry) {
@@ -91,6 +93,7 @@ package final class Reservations {
             session = entry.session
             self.chain = chain
             end = entry.end
+            epoch = entry.terms.epoch
         }
     }
 
@@ -100,6 +103,8 @@ package final class Reservations {
         let size: UInt32
         let memory: UnsafeMutableRawBufferPointer
         let owner: AnyObject
+        /// Sent with the one before.
+        let bytes: UInt64
         /// To be given back.
         let evicted: Rest?
     }
@@ -141,7 +146,7 @@ package final class Reservations {
     }
 
     /// The next index of a session and its key, which is wiped here.
-    func next(_ session: Identifier) throws(Failure) -> Answer {
+    func next(_ session: Identifier, bytes: Int) throws(Failure) -> Answer {
         try lock.withLock { () throws(Failure) in
             guard let entry = entries[session], !entry.isUsedUp else { return .none }
             guard platform_monotonic_ns() &- entry.checked < Self.trust else { return .stale }
@@ -149,6 +154,7 @@ package final class Reservations {
             let index = entry.chain.index
             try entry.chain.advance()
             entry.wasUsed = true
+            entry.bytes &+= UInt64(bytes)
             return .ticket(Ticket(key: key, index: index, terms: entry.terms))
         }
     }
@@ -157,9 +163,14 @@ package final class Reservations {
         (try? lock.withLock { entries[session].map { !$0.isUsedUp } }) == true
     }
 
-    /// The session is still what it was.
-    func confirm(_ session: Identifier) {
-        try? lock.withLock { entries[session]?.checked = platform_monotonic_ns() }
+    /// The session is still what it was; if it has another epoch, what is left here is skipped.
+    func confirm(_ session: Identifier, epoch: UInt32) {
+        let isOver: Bool? = try? lock.withLock {
+            guard let entry = entries[session], entry.terms.epoch == epoch else { return true }
+            entry.checked = platform_monotonic_ns()
+            return false
+        }
+        if isOver == true { forget(session) }
     }
 
     /// The peer has answered.
@@ -199,6 +210,7 @@ package final class Reservations {
             self.arena = arena
             var size = Self.sizes.lowerBound
             var evicted: Rest?
+            var bytes: UInt64 = 0
             let slot: Int
             if let last = entries.removeValue(forKey: session) {
                 // Used up, or it would be used.
@@ -206,6 +218,7 @@ package final class Reservations {
                     size = min(last.size * 2, Self.sizes.upperBound)
                 }
                 slot = last.slot
+                bytes = last.bytes
             } else if slots.count < Self.capacity {
                 slots.append(nil)
                 slot = slots.count - 1
@@ -218,7 +231,7 @@ package final class Reservations {
             slots[slot] = nil
             return Place(
                 slot: slot, size: size, memory: try arena.keys(3 * slot, count: 3), owner: arena,
-                evicted: evicted)
+                bytes: bytes, evicted: evicted)
         }
     }
 

@@ -13,7 +13,7 @@ extension Store {
     ) throws(Failure) -> Int {
         guard message.count <= Frame.messageLimit else { throw .limit(.message) }
         while true {
-            switch try shared.reservations.next(id) {
+            switch try shared.reservations.next(id, bytes: message.count) {
             case .ticket(let ticket):
                 let envelope = ticket.terms.envelope(ticket.index)
                 let size = envelope.size(around: message.count)
@@ -38,31 +38,38 @@ extension Store {
         // What a batch gives back could be rolled back after its indices were used.
         let reserved = isBatch ? nil : shared.reservations.take(id)
         return try transact(.write) { (transaction) throws(Failure) in
-            let conversation = try sendable(id, in: transaction)
-            if let reserved { _ = conversation.session.giveBack(reserved.chain, end: reserved.end) }
-            return try send(message, in: conversation.session, transaction)
+            let session = try sendable(id, in: transaction).session
+            if let reserved { _ = session.giveBack(reserved) }
+            let number = try send(message, in: session, transaction)
+            try transaction.put(session)
+            try transaction.scheduleCheckpoint()
+            return number
         }
     }
 
-    /// nil sends an empty message.
-    func send(
-        _ message: Bytes?, in session: Session, _ transaction: Transaction
+    private func send(
+        _ message: Bytes, in session: Session, _ transaction: Transaction
     ) throws(Failure) -> UInt64 {
-        guard session.sending.index < Session.indexLimit else { throw .limit(.index) }
-        let terms = try Reservations.Terms(session, lane: shared.reservations.lane(session.id))
-        let envelope = terms.envelope(session.sending.index)
-        let frame = try SecretBuffer(count: envelope.size(around: message?.count))
-        try Frame.write(
-            envelope, message: message, key: session.sending.messageKey(),
-            random: randomWords(), into: frame.mutableBytes)
-        try session.sending.advance()
-        try transaction.put(session)
-        try transaction.scheduleCheckpoint()
-        let seq = try transaction.enqueue(
-            .frame(
-                frame.bytes, session: session.id, account: session.account, peer: session.peer))
-        withExtendedLifetime((terms, frame)) {}
-        return seq
+        guard session.sending.index < Session.messageLimit else { throw .limit(.index) }
+        let outgoing = outgoing(transaction)
+        guard session.pace.limits.isPerfect else {
+            return try outgoing.follow(rekeyIfOver(session), of: session, with: message) ?? 0
+        }
+        if session.pace.queued == 0, session.epoch >= session.pace.nextEpoch {
+            session.pace.wasSent(in: session.epoch)
+            return try outgoing.post(session, message)
+        }
+        let ticket = try outgoing.queue(message, in: session)
+        try outgoing.follow(session.trigger(Libsodium()).1, of: session)
+        return ticket
+    }
+
+    /// A round, if an epoch is over by what was sent in it and none is under way.
+    private func rekeyIfOver(_ session: Session) throws(Failure) -> Rekey.Outcome {
+        guard session.pace.isOver(index: session.sending.index), session.rekey.pending == nil else {
+            return Rekey.Outcome()
+        }
+        return try session.trigger(Libsodium()).1
     }
 
     /// A session in which something can be sent now.
@@ -90,6 +97,10 @@ extension Store {
             let reserved = try transact(.write) { (transaction) throws(Failure) in
                 if let evicted = place.evicted { try giveBack(evicted, in: transaction) }
                 let session = try sendable(id, in: transaction).session
+                guard !session.pace.limits.isPerfect else { throw .state(.mode) }
+                session.pace.sentBytes &+= place.bytes
+                let outcome = try rekeyIfOver(session)
+                try outgoing(transaction).follow(outcome, of: session)
                 let chain = try session.reserve(place.size)
                 try transaction.put(session)
                 try transaction.scheduleCheckpoint()
@@ -104,11 +115,12 @@ extension Store {
     /// Is the session still what it was when its indices were reserved?
     private func recheck(_ id: Identifier) throws(Failure) {
         do throws(Failure) {
-            let isAnswered = try transact(.read) { (transaction) throws(Failure) in
-                try sendable(id, in: transaction).session.welcome == nil
+            let session = try transact(.read) { (transaction) throws(Failure) in
+                try sendable(id, in: transaction).session
             }
-            if isAnswered { shared.reservations.dropWelcome(id) }
-            shared.reservations.confirm(id)
+            guard !session.pace.limits.isPerfect else { throw .state(.mode) }
+            if session.welcome == nil { shared.reservations.dropWelcome(id) }
+            shared.reservations.confirm(id, epoch: session.epoch)
         } catch {
             switch error {
             case .notFound, .state: shared.reservations.forget(id)
@@ -123,7 +135,7 @@ extension Store {
     ) throws(Failure) {
         // A session that is gone or damaged gets nothing back.
         guard let session = try? transaction.session(rest.session).session,
-            session.giveBack(rest.chain, end: rest.end)
+            session.giveBack(rest)
         else { return }
         try transaction.put(session)
     }
@@ -135,5 +147,12 @@ extension Store {
         try? transact(.write) { (transaction) throws(Failure) in
             for rest in rests { try giveBack(rest, in: transaction) }
         }
+    }
+}
+
+extension Session {
+    /// Takes back what a reservation did not use, if nobody reserved above it. Answers whether it did.
+    func giveBack(_ rest: Reservations.Rest) -> Bool {
+        giveBack(rest.chain, end: rest.end, epoch: rest.epoch)
     }
 }

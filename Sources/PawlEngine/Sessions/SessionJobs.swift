@@ -14,15 +14,18 @@ extension Store {
         }
         switch job.kind {
         case .setUpDeadline: try renewSetUp(conversation, transaction)
-        case .skippedKeys: try eraseSkippedKeys(conversation.session, job, transaction)
+        case .skippedKeys: try eraseLateKeys(conversation.session, job, transaction)
+        case .rekeyRetry: try retryRekey(conversation.session, transaction)
+        case .epochEnd: try endEpoch(conversation, transaction)
         case .sessionEnd:
             // Not before the host has all that it wanted to be kept.
             guard try !hasKept(job.subject, transaction) else {
                 return try transaction.schedule(job, at: Backoff.after(now(), Session.endRetry))
             }
+            try outgoing(transaction).dropQueue(conversation.session)
             try end(conversation, in: transaction)
-            try tell(.sessionEnded, conversation.session, transaction)
-        case .credentialPurge, .checkpoint: throw .internal
+            try outgoing(transaction).tell(.sessionEnded, conversation.session)
+        case .credentialPurge, .checkpoint, .tombstone: throw .internal
         }
     }
 
@@ -32,7 +35,7 @@ extension Store {
     ) throws(Failure) {
         let session = conversation.session
         guard session.welcome != nil else { return }
-        try tell(.setUpExpired, session, transaction)
+        try outgoing(transaction).tell(.setUpExpired, session)
         _ = try transaction.enqueue(
             .request(
                 SessionRequest.package.rawValue, account: session.account, session: session.id,
@@ -49,16 +52,7 @@ extension Store {
         return isThere
     }
 
-    private func tell(
-        _ event: SessionEvent, _ session: Session, count: UInt64 = 0, _ transaction: Transaction
-    ) throws(Failure) {
-        _ = try transaction.enqueue(
-            .event(
-                event.rawValue, count: count, account: session.account, session: session.id,
-                peer: session.peer))
-    }
-
-    private func eraseSkippedKeys(
+    private func eraseLateKeys(
         _ session: Session, _ job: Job, _ transaction: Transaction
     ) throws(Failure) {
         let now = now()
@@ -77,9 +71,20 @@ extension Store {
             next = min(next ?? record.expires, record.expires)
             return true
         }
+        try transaction.scanRaw(.of(.epoch, session.id)) { (row, value) throws(Failure) in
+            let expires = (try? transaction.sealer.open(value, for: row)).flatMap {
+                ClosedEpoch.expiry($0)
+            }
+            guard let expires, expires > now else {
+                transaction.delete(row)
+                return true
+            }
+            next = min(next ?? expires, expires)
+            return true
+        }
         session.skipped = kept
         try transaction.put(session)
-        if lost > 0 { try tell(.lost, session, count: lost, transaction) }
+        if lost > 0 { try outgoing(transaction).tell(.lost, session, count: lost) }
         try transaction.scheduleCheckpoint()
         if let next { try transaction.schedule(job, at: next) }
     }
@@ -100,7 +105,9 @@ extension Store {
             guard package.identity.isSame(as: item.peer) else { throw .auth }
         }
         if let refusal = try begin(start, replacing: id, in: transaction) { throw refusal }
-        _ = try send(nil, in: start, transaction)
+        _ = try outgoing(transaction).post(start, nil)
+        try transaction.put(start)
+        try transaction.scheduleCheckpoint()
         shared.reservations.forget(id)
     }
 

@@ -31,8 +31,30 @@ extension RowKey {
         of(.skipped, id).appending(UInt64(epoch) << 32 | UInt64(index))
     }
 
+    /// `position`: epoch and index.
+    static func skipped(_ id: Identifier, _ position: UInt64) -> RowKey {
+        of(.skipped, id).appending(position)
+    }
+
+    static func kept(_ id: Identifier, _ position: UInt64) -> RowKey {
+        of(.kept, id).appending(position)
+    }
+
     static func kept(_ id: Identifier, _ epoch: UInt32, _ index: UInt32) -> RowKey {
         of(.kept, id).appending(UInt64(epoch) << 32 | UInt64(index))
+    }
+
+    static func epoch(_ id: Identifier, _ epoch: UInt32) -> RowKey {
+        of(.epoch, id).appending(UInt64(epoch))
+    }
+
+    static func queued(_ id: Identifier, _ ticket: UInt64) -> RowKey {
+        of(.queued, id).appending(ticket)
+    }
+
+    /// All keys of late messages of an epoch.
+    static func skipped(_ id: Identifier, epoch: UInt32) -> RowKey {
+        withUnsafeBytes(of: epoch.bigEndian) { of(.skipped, id).appending($0) }
     }
 
     /// A kind and an id.
@@ -92,11 +114,13 @@ extension Transaction {
         return Conversation(session, peer: peer, row: row)
     }
 
-    /// The side of a session that belongs to `account`.
-    func session(_ half: SessionHalf, of account: Identifier) throws(Failure) -> Session? {
+    /// The side of a session that belongs to `account`; of one that was closed, `kind` being tombstone.
+    func session(
+        _ half: SessionHalf, of account: Identifier, _ kind: RowKind = .session
+    ) throws(Failure) -> Session? {
         var found: Session?
         var damage: Failure?
-        let prefix = half.withBytes { RowKey(.session).appending($0) }
+        let prefix = half.withBytes { RowKey(kind).appending($0) }
         try scanRaw(prefix) { (row, value) throws(Failure) in
             guard let id = row.identifier(at: 0) else { throw .corrupt(.record) }
             do throws(Failure) {
@@ -147,8 +171,8 @@ extension Transaction {
     /// Erases what a session's rows hold, and its deadlines. Kept messages are the host's to forget.
     func erase(_ session: Identifier) throws(Failure) {
         delete(.session(session))
-        try deleteAll(.of(.skipped, session))
-        for kind in [JobKind.setUpDeadline, .skippedKeys, .sessionEnd] {
+        for kind in [RowKind.skipped, .epoch, .queued] { try deleteAll(.of(kind, session)) }
+        for kind in [JobKind.setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry, .epochEnd] {
             try cancel(Job(kind, session))
         }
         try scheduleCheckpoint()
@@ -170,6 +194,10 @@ enum SessionEvent: UInt32 {
     case desynchronized = 3
     case setUpExpired = 4
     case sessionEnded = 5
+    case epoch = 6
+    case stalled = 7
+    case sessionClosed = 8
+    case unsent = 9
 }
 
 /// What a request in the outbox asks for; the numbers are those of the header.

@@ -103,6 +103,7 @@ extension Store {
         try peer.start(session.id, created: session.created)
         if let old { peer.replace(old, by: session.id) }
         if isReset { peer.lastReset = now }
+        session.pace.begin(now: now)
         try transaction.put(session)
         try transaction.put(peer, at: row, before: before, now: now)
         try transaction.schedule(
@@ -114,10 +115,29 @@ extension Store {
 
     package func closeSession(_ id: Identifier) throws(Failure) {
         try transact(.write) { (transaction) throws(Failure) in
-            try end(transaction.session(id), in: transaction)
+            let conversation = try transaction.session(id)
+            try bury(conversation, in: transaction)
+            try end(conversation, in: transaction)
             try transaction.deleteAll(.of(.kept, id))
         }
         shared.reservations.forget(id)
+    }
+
+    /// Tells the peer, if it can know of the session, and keeps what it takes to tell again.
+    private func bury(
+        _ conversation: Conversation, in transaction: Transaction
+    ) throws(Failure) {
+        let session = conversation.session
+        let outgoing = outgoing(transaction)
+        try outgoing.dropQueue(session)
+        transaction.wakesWaiters = true
+        if case .closed = session.rekey.phase { return }
+        guard session.sending.index > 0 || session.side == .responder else { return }
+        if session.sending.index < Session.indexLimit { _ = try outgoing.post(session, nil, [.close]) }
+        try session.bury()
+        try transaction.put(.of(.tombstone, session.id), session.encoded())
+        try transaction.schedule(
+            Job(.tombstone, session.id), at: Backoff.after(now(), Outgoing.tombstoneLife))
     }
 
     func end(_ conversation: Conversation, in transaction: Transaction) throws(Failure) {

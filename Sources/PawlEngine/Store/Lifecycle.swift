@@ -53,15 +53,17 @@ package final class Lifecycle {
         end?()
     }
 
-    /// Refuses everybody, then runs `end` once the calls in flight have left: before this returns, or,
-    /// called from inside a callback, when the outermost call returns. A second close does nothing.
-    package func close(_ end: @escaping () -> Void) {
+    /// Refuses everybody, has `wake` wake those who wait inside, then runs `end` once the calls in flight have left:
+    /// before this returns, or, called from inside a callback, when the outermost call returns. A second close does
+    /// nothing.
+    package func close(wake: () -> Void, _ end: @escaping () -> Void) {
         guard !isForked else { return end() }
         let isInside = CallFrame.contains(ObjectIdentifier(self))
         var isEndedHere = false
         try? lock.withLock {
             guard case .open = state else { return }
             state = .closing(end: isInside ? end : nil)
+            wake()
             guard !isInside else { return }
             while callsInFlight > 0 { lock.wait() }
             state = .ended

@@ -17,6 +17,9 @@ package final class Store {
         let timeout: Int64
         /// Indices that `encrypt` may use.
         let reservations: Reservations
+        let waiters = Waiters()
+        /// Told of what happens to sessions. Guarded by `lock`.
+        var tracer: (any Tracer)?
         let lock = Lock()
         /// Guarded by `lock`.
         var batches: [Store] = []
@@ -58,6 +61,8 @@ package final class Store {
     private let parent: Store?
     /// Whether the batch has something to wake others for. Guarded by `lock`.
     private var isUrgent = false
+    /// What the batch's host is told when it is committed. Guarded by `lock`.
+    private var steps: [TracedStep] = []
 
     init(shared: Shared, port: any StoragePort, batchOf parent: Store? = nil) {
         self.shared = shared
@@ -70,6 +75,8 @@ package final class Store {
     }
 
     package func now() -> Int64 { shared.clock.now() }
+
+    var bellPath: [CChar]? { port.bellPath }
 
     // MARK: Transactions
 
@@ -101,15 +108,29 @@ package final class Store {
         // The wait for another writer is outside of the lock, for readers and for whoever owns the
         // batch that is waited for. `body` may run more than once; nothing of a run that met another
         // writer was written.
-        try Wait(isBatch ? 0 : shared.timeout, shared.lifecycle).retrying { () throws(Failure) in
-            try lock.withLock { () throws(Failure) in try attempt(mode, durability, body) }
-        }
+        let steps = try Wait(isBatch ? 0 : shared.timeout, shared.lifecycle)
+            .retrying { () throws(Failure) in
+                try lock.withLock { () throws(Failure) in try attempt(mode, durability, body) }
+            }
+        trace(steps)
+    }
+
+    /// Under no lock.
+    private func trace(_ steps: [TracedStep]) {
+        guard !steps.isEmpty else { return }
+        let tracer: (any Tracer)?? = try? shared.lock.withLock { shared.tracer }
+        guard let tracer = tracer ?? nil else { return }
+        for step in steps { tracer.trace(step) }
+    }
+
+    package func setTracer(_ tracer: (any Tracer)?) {
+        try? shared.lock.withLock { shared.tracer = tracer }
     }
 
     private func attempt(
         _ mode: TransactionMode, _ durability: Durability,
         _ body: (Transaction) throws(Failure) -> Void
-    ) throws(Failure) {
+    ) throws(Failure) -> [TracedStep] {
         let transaction = newTransaction()
         switch standing {
         case .lost(let failure): throw failure
@@ -125,6 +146,8 @@ package final class Store {
                 throw error
             }
             isUrgent = isUrgent || transaction.isUrgent
+            steps += transaction.steps
+            return []
         case .store:
             counters.transactions &+= 1
             if mode == .write, durability == .relaxed {
@@ -140,11 +163,15 @@ package final class Store {
                 port.rollback()
                 throw error
             }
-            guard !transaction.isEmpty else { return port.rollback() }
+            guard !transaction.isEmpty else {
+                port.rollback()
+                return []
+            }
             // After a commit in doubt, too: a ring for nothing is harmless.
             defer { if transaction.isUrgent { ring() } }
             try port.commit()
             counters.commits &+= 1
+            return transaction.steps
         }
     }
 
@@ -178,6 +205,7 @@ package final class Store {
     /// Inside the lock, after a commit: tells everybody who waits.
     private func ring() {
         guard let waker else { return }
+        shared.waiters.wakeAll()
         waker.ring()
         // Without a timer the host must look itself, also at what is not due yet.
         if waker.hasTimer { look() } else { waker.signal() }
@@ -254,6 +282,7 @@ package final class Store {
             }
             isHealthy = true
         }
+        if commit { trace(steps) }
     }
 
     /// Keeps a connection for the next batch.
@@ -276,7 +305,7 @@ package final class Store {
     /// Refuses all further calls, waits for those in flight, rolls batches back, wipes the keys. `end` runs
     /// last. After a fork nothing but memory is touched.
     package func close(_ end: @escaping () -> Void) {
-        shared.lifecycle.close { [self] in
+        shared.lifecycle.close(wake: shared.waiters.wakeAll) { [self] in
             if !shared.lifecycle.isForked {
                 for batch in shared.batches {
                     try? batch.lock.withLock {
@@ -328,4 +357,9 @@ package final class Store {
             }
         }
     }
+}
+
+/// A host that wants to see what its sessions do.
+package protocol Tracer: AnyObject {
+    func trace(_ step: TracedStep)
 }

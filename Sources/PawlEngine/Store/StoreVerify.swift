@@ -45,7 +45,7 @@ extension Store {
             return try CredentialRow(decoding: buffer).record
         case .intent, .orphan: _ = try UnfinishedRecord(decoding: sealer.open(value, for: row))
         case .account: _ = try AccountRecord(decoding: sealer.open(value, for: row))
-        case .ticket, .ready, .jobTime: _ = try sealer.open(value, for: row)
+        case .ticket, .ready, .jobTime, .queued: _ = try sealer.open(value, for: row)
         case .item: _ = try ItemState(decoding: sealer.open(value, for: row))
         case .payload: _ = try OutboxItem(decoding: sealer.open(value, for: row))
         case .job: _ = try JobRecord(decoding: sealer.open(value, for: row))
@@ -55,7 +55,8 @@ extension Store {
             let session = try sealer.open(value, for: row)
             _ = try Identifier(session.bytes)
         case .peer: _ = try PeerRecord(decoding: sealer.open(value, for: row))
-        case .session:
+        case .epoch: _ = try ClosedEpoch(decoding: sealer.open(value, for: row), epoch: 0)
+        case .session, .tombstone:
             guard let id = row.identifier(at: 0) else { throw .corrupt(.record) }
             _ = try Session(decoding: sealer.open(value, for: row), id: id)
         case .skipped: _ = try SkippedRecord(decoding: sealer.open(value, for: row))

@@ -1,3 +1,4 @@
+package import PawlCore
 package import PawlCrypto
 package import PawlStore
 
@@ -13,6 +14,10 @@ package final class Transaction {
     var outbox = OutboxChange()
     /// Whether what comes first comes earlier than before, which whoever waits must know.
     private(set) var isUrgent = false
+    /// Whether an epoch has begun or a session has ended, for which somebody may wait.
+    var wakesWaiters = false
+    /// What the host's trace is told after the commit.
+    private(set) var steps: [TracedStep] = []
 
     init(port: any StoragePort, sealer: Sealer, clock: any Clock, counters: Counters) {
         self.port = port
@@ -94,12 +99,17 @@ package final class Transaction {
 
     var isEmpty: Bool { writes.isEmpty }
 
+    func trace(_ session: Session, _ done: [Rekey.Step]) {
+        for step in done { steps.append(TracedStep(session: session.id, step: step)) }
+    }
+
     /// What was planned and put into lanes becomes writes.
     func conclude() throws(Failure) {
         let due = try concludeSchedule()
         let ready = try concludeOutbox()
         let earliest = min(due ?? Int64.max, ready ?? Int64.max)
-        guard earliest < Int64.max else { return }
+        isUrgent = wakesWaiters
+        guard !isUrgent, earliest < Int64.max else { return }
         isUrgent = try earliest < nextDeadline() ?? Int64.max
     }
 
@@ -115,6 +125,12 @@ package final class Transaction {
             }
         }
     }
+}
+
+/// A transition of a session's rekeying.
+package struct TracedStep {
+    package let session: Identifier
+    package let step: Rekey.Step
 }
 
 /// What one handle did, for `pawl_store_stats`.

@@ -38,6 +38,12 @@ package enum RowKind: UInt8 {
     case skipped = 0x39
     /// A message kept for the host: then session id, epoch, index.
     case kept = 0x3A
+    /// An epoch whose receiving chain is gone: then session id, epoch.
+    case epoch = 0x3B
+    /// A message that waits for an epoch: then session id, ticket.
+    case queued = 0x3C
+    /// A session that was closed and still says so: then session id.
+    case tombstone = 0x3D
     /// What is known of an item: then lane, number.
     case item = 0x41
     /// What an item carries: then number.

@@ -1,0 +1,134 @@
+package import PawlCore
+package import PawlCrypto
+internal import PawlStore
+
+/// Rekeying on demand, by limits, and waiting for it.
+extension Store {
+    /// Asks for the next epoch, or joins the round that is under way, and answers the epoch to wait for. `isFresh`: one
+    /// whose round begins after this call, so that a theft before it is healed.
+    package func rekey(_ id: Identifier, isFresh: Bool) throws(Failure) -> UInt32 {
+        // What a batch gives back could be rolled back after its indices were used.
+        let reserved = isBatch ? nil : shared.reservations.take(id)
+        return try transact(.write) { (transaction) throws(Failure) in
+            let conversation = try transaction.session(id)
+            try conversation.peer.checkSending(id)
+            let session = conversation.session
+            if let reserved { _ = session.giveBack(reserved) }
+            let (target, outcome) = try session.trigger(
+                isFresh: isFresh, isWaited: true, Libsodium())
+            try outgoing(transaction).follow(outcome, of: session)
+            try transaction.put(session)
+            try transaction.scheduleCheckpoint()
+            return target
+        }
+    }
+
+    /// When a session is rekeyed by itself, and whether each message waits for an epoch of its own.
+    package func setLimits(_ id: Identifier, _ limits: Pace.Limits) throws(Failure) {
+        guard limits.interval >= 0 else { throw .misuse(.time) }
+        shared.reservations.forget(id)
+        try transact(.write) { (transaction) throws(Failure) in
+            let session = try transaction.session(id).session
+            // What was sent already was sent under this epoch.
+            if limits.isPerfect, !session.pace.limits.isPerfect, session.sending.index > 0 {
+                session.pace.wasSent(in: session.epoch)
+            }
+            session.pace.limits = limits
+            let outgoing = outgoing(transaction)
+            try outgoing.plan(session)
+            // Nothing waits any more.
+            while !limits.isPerfect, session.pace.queued > 0 {
+                session.pace.nextEpoch = 0
+                try outgoing.follow(Rekey.Outcome(), of: session)
+            }
+            try transaction.put(session)
+        }
+    }
+
+    func outgoing(_ transaction: Transaction) -> Outgoing {
+        Outgoing(transaction: transaction, reservations: shared.reservations, now: now())
+    }
+
+    // MARK: Waiting
+
+    /// Waits until a session has reached an epoch, and answers the one it has. `closed(.session)` if it ends before,
+    /// `busy(.waiting)` if it does not in time. It has happened, or somebody rings when it does.
+    package func waitForEpoch(
+        _ id: Identifier, _ epoch: UInt32, timeout: Int64
+    ) throws(Failure) -> UInt32 {
+        guard !isBatch else { throw .state(.batch) }
+        guard timeout >= 0 else { throw .misuse(.time) }
+        let waiter = try shared.waiters.enter(bellPath)
+        defer { shared.waiters.leave(waiter) }
+        let wait = Countdown(timeout)
+        while true {
+            waiter.drain()
+            let reached = try epochOrEnd(id)
+            if reached >= epoch { return reached }
+            guard !shared.lifecycle.isClosing else { throw .closed(.closed) }
+            guard wait.left > 0 else { throw .busy(.waiting) }
+            waiter.wait(wait.left)
+        }
+    }
+
+    private func epochOrEnd(_ id: Identifier) throws(Failure) -> UInt32 {
+        do throws(Failure) {
+            let session = try transact(.read) { (transaction) throws(Failure) in
+                try transaction.session(id).session
+            }
+            if case .closed = session.rekey.phase { throw .closed(.session) }
+            return session.epoch
+        } catch {
+            throw error == .notFound ? .closed(.session) : error
+        }
+    }
+
+    // MARK: Deadlines
+
+    /// Nothing came back: the same once more.
+    func retryRekey(_ session: Session, _ transaction: Transaction) throws(Failure) {
+        try outgoing(transaction).follow(session.retry(), of: session)
+        try transaction.put(session)
+        try transaction.scheduleCheckpoint()
+    }
+
+    /// An epoch is over by its time.
+    func endEpoch(
+        _ conversation: Conversation, _ transaction: Transaction
+    ) throws(Failure) {
+        let session = conversation.session
+        guard let end = session.pace.end, end <= now(), session.rekey.pending == nil,
+            conversation.peer.entry(session.id)?.isSendable == true
+        else { return }
+        try begin(session, transaction)
+        try transaction.put(session)
+        try transaction.scheduleCheckpoint()
+    }
+
+    private func begin(_ session: Session, _ transaction: Transaction) throws(Failure) {
+        let (_, outcome) = try session.trigger(Libsodium())
+        try outgoing(transaction).follow(outcome, of: session)
+    }
+}
+
+/// Who waits in this process, each with a descriptor of its own.
+package final class Waiters {
+    private let lock = Lock()
+    private var waiting: [Waker] = []
+
+    func enter(_ bellPath: [CChar]?) throws(Failure) -> Waker {
+        let waker = Waker(bellPath: bellPath, hasTimer: false)
+        _ = try waker.descriptor()
+        try lock.withLock { waiting.append(waker) }
+        return waker
+    }
+
+    func leave(_ waker: Waker) {
+        try? lock.withLock { waiting.removeAll { $0 === waker } }
+        waker.close()
+    }
+
+    func wakeAll() {
+        try? lock.withLock { for waker in waiting { waker.signal() } }
+    }
+}
