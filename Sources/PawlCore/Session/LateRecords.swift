@@ -28,24 +28,27 @@ package struct SkippedRecord {
     }
 }
 
-/// A message that the host has not forgotten yet: format 1, hash of its frame 32, plaintext with its parts (the rest).
+/// A message that the host has not forgotten yet: format 1, hash of its frame 32, application data (the rest).
 package struct KeptRecord {
+    package let message: Bytes
     private let hash: Bytes
-    private let parts: Bytes
     private let owner: SecretBuffer
 
     private static let format: UInt8 = 1
 
+    /// nil without application data: then there is nothing to keep for the host.
     package static func encode(
         _ frame: Frame, _ plaintext: SecretBuffer
-    ) throws(Failure) -> SecretBuffer {
-        let buffer = try SecretBuffer(count: 33 + plaintext.count)
+    ) throws(Failure) -> SecretBuffer? {
+        guard let message = try frame.application(plaintext.bytes) else { return nil }
+        let buffer = try SecretBuffer(count: 33 + message.count)
         let hash = try hash(frame)
         var writer = ByteWriter(buffer.mutableBytes)
         writer.integer(format)
         writer.append(hash.bytes)
-        writer.append(plaintext.bytes)
+        writer.append(message)
         try writer.finish()
+        withExtendedLifetime(plaintext) {}
         return buffer
     }
 
@@ -53,7 +56,7 @@ package struct KeptRecord {
         var reader = ByteReader(buffer.bytes)
         try reader.format(Self.format)
         hash = try reader.take(32)
-        parts = reader.rest()
+        message = reader.rest()
         owner = buffer
     }
 
@@ -62,10 +65,7 @@ package struct KeptRecord {
         return other.bytes.sameBytes(as: hash)
     }
 
-    package func plaintext() throws(Failure) -> SecretBuffer { try SecretBuffer(copying: parts) }
-
-    /// Empty for one without application data.
-    package var message: Bytes { (try? Frame.application(parts)) ?? .empty }
+    package func copy() throws(Failure) -> SecretBuffer { try SecretBuffer(copying: message) }
 
     private static func hash(_ frame: Frame) throws(Failure) -> SecretBuffer {
         let hash = try SecretBuffer(count: 32)

@@ -8,14 +8,26 @@ package struct Frame {
     /// What filter and associated data begin with: everything before the nonce.
     package static let fixedSize = 22
     package static let filteredSize = 46
-    package static let applicationData: UInt8 = 0
     /// The most by which a frame is longer than its message.
     package static let overheadLimit = 4_096
     package static let messageLimit = 16 << 20
 
     package enum Kind: UInt8 {
+        /// The text is application data and nothing else.
         case plain = 1
         case withWelcome = 2
+        /// The text is a list of parts.
+        case parts = 3
+        case partsWithWelcome = 4
+
+        fileprivate init(hasParts: Bool, hasWelcome: Bool) {
+            switch (hasParts, hasWelcome) {
+            case (false, false): self = .plain
+            case (false, true): self = .withWelcome
+            case (true, false): self = .parts
+            case (true, true): self = .partsWithWelcome
+            }
+        }
     }
 
     package let bytes: Bytes
@@ -27,6 +39,7 @@ package struct Frame {
     package let filter: UInt64
     package let welcome: Bytes?
     package let ciphertext: Bytes
+    private let hasParts: Bool
 
     /// `auth` for anything that is no frame, `version` for one of a newer Pawl.
     package init(_ bytes: Bytes) throws(Failure) {
@@ -46,9 +59,10 @@ package struct Frame {
             _ = try reader.take(16)
             filter = try reader.integer(UInt64.self)
             switch kind {
-            case .plain: welcome = nil
-            case .withWelcome: welcome = try reader.field(UInt16.self)
+            case .plain, .parts: welcome = nil
+            case .withWelcome, .partsWithWelcome: welcome = try reader.field(UInt16.self)
             }
+            hasParts = kind == .parts || kind == .partsWithWelcome
             let start = Self.headerSize + (welcome.map { $0.count + 2 } ?? 0)
             ciphertext = Bytes(rebasing: bytes[start...])
         } catch {
@@ -63,7 +77,7 @@ package struct Frame {
         try Filter.hash(Bytes(rebasing: bytes[..<Self.filteredSize]), key: key) == filter
     }
 
-    /// The plaintext, or nil if the key is not the right one.
+    /// The text, or nil if the key is not the right one or the text has no right form.
     package func open(_ key: Bytes) throws(Failure) -> SecretBuffer? {
         let out = try SecretBuffer(count: ciphertext.count - Seal.messageTagSize)
         let nonce = Bytes(rebasing: bytes[Self.fixedSize..<Self.filteredSize])
@@ -73,7 +87,7 @@ package struct Frame {
             Seal.open(
                 ciphertext, key: key, nonce: nonce, associated: associated, into: out.mutableBytes)
         }
-        return isOpen ? out : nil
+        return isOpen && isWellFormed(out.bytes) ? out : nil
     }
 
     /// All bytes before the ciphertext but the nonce.
@@ -128,34 +142,37 @@ package struct Frame {
             self.welcome = welcome
         }
 
-        /// The size of a frame around application data of `count` bytes, or around nothing.
-        package func size(around count: Int?) -> Int {
-            headerSize + (welcome.map { $0.count + 2 } ?? 0) + (count.map { $0 + 1 } ?? 0)
-                + Seal.messageTagSize
+        /// The size of a frame around control parts of `parts` bytes and application data of `count` bytes, or
+        /// none.
+        package func size(parts: Int = 0, around count: Int?) -> Int {
+            let typeSize = parts > 0 && count != nil ? 1 : 0
+            return textStart + parts + typeSize + (count ?? 0) + Seal.messageTagSize
         }
+
+        fileprivate var textStart: Int { headerSize + (welcome.map { $0.count + 2 } ?? 0) }
     }
 
-    /// Fills `out`, of exactly the size that the envelope says. `message` may lie inside of `out`; nil makes
-    /// an empty frame. `random` is the nonce's second half, drawn for this frame alone.
+    /// Fills `out`, of exactly the size that the envelope says. `parts` are control parts as they go over the wire;
+    /// `message` may lie inside of `out`, nil means no application data. `random` is the nonce's second half, drawn
+    /// for this frame alone.
     package static func write(
-        _ envelope: Envelope, message: Bytes?, key: Bytes, random: RandomWords,
-        into out: UnsafeMutableRawBufferPointer
+        _ envelope: Envelope, parts: Bytes = .empty, message: Bytes?, key: Bytes,
+        random: RandomWords, into out: UnsafeMutableRawBufferPointer
     ) throws(Failure) {
-        guard out.count == envelope.size(around: message?.count) else { throw .internal }
-        let textSize = message.map { $0.count + 1 } ?? 0
-        let textStart = out.count - Seal.messageTagSize - textSize
-        let text = UnsafeMutableRawBufferPointer(rebasing: out[textStart...])
-        if let message {
-            // First, because the rest may be written over it.
-            if message.count > 0 {
-                UnsafeMutableRawBufferPointer(rebasing: text[1...message.count]).copyMemory(
-                    from: message)
-            }
-            text[0] = applicationData
+        guard out.count == envelope.size(parts: parts.count, around: message?.count) else {
+            throw .internal
         }
-        var writer = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: out[..<textStart]))
+        let messageEnd = out.count - Seal.messageTagSize
+        let messageStart = messageEnd - (message?.count ?? 0)
+        if let message, message.count > 0 {
+            // First, because the rest may be written over it.
+            UnsafeMutableRawBufferPointer(rebasing: out[messageStart..<messageEnd]).copyMemory(
+                from: message)
+        }
+        let hasParts = parts.count > 0 || message == nil
+        var writer = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: out[..<messageStart]))
         writer.integer(version)
-        writer.integer(envelope.welcome == nil ? Kind.plain.rawValue : Kind.withWelcome.rawValue)
+        writer.integer(Kind(hasParts: hasParts, hasWelcome: envelope.welcome != nil).rawValue)
         writer.integer(envelope.session.rawValue)
         writer.integer(envelope.epoch)
         writer.integer(envelope.index)
@@ -167,37 +184,64 @@ package struct Frame {
             try Filter.hash(
                 Bytes(rebasing: out[..<filteredSize]), key: envelope.filterKey))
         if let welcome = envelope.welcome { writer.field(welcome, UInt16.self) }
+        writer.append(parts)
+        if hasParts, message != nil { writer.integer(Parts.applicationData) }
         try writer.finish()
+        let textStart = envelope.textStart
+        let text = UnsafeMutableRawBufferPointer(rebasing: out[textStart...])
         let nonce = Bytes(rebasing: out[fixedSize..<filteredSize])
         try withAssociated(Bytes(out), upTo: textStart) { (associated) throws(Failure) in
             try Seal.close(inPlace: text, key: key, nonce: nonce, associated: associated)
         }
     }
 
-    package static func isWellFormed(_ plaintext: Bytes) -> Bool {
+    // MARK: Reading a text
+
+    /// The application data in this frame's text: nil if there is none, `auth` if the text has no right form.
+    package func application(_ text: Bytes) throws(Failure) -> Bytes? {
+        guard hasParts else { return text }
+        var parts = Parts(text)
+        while try parts.next() != nil {}
+        return parts.application
+    }
+
+    /// The control parts in this frame's text, of which this version knows none.
+    package func controlParts(_ text: Bytes) -> Parts { Parts(hasParts ? text : .empty) }
+
+    private func isWellFormed(_ text: Bytes) -> Bool {
         do throws(Failure) {
-            _ = try application(plaintext)
+            _ = try application(text)
             return true
         } catch {
             return false
         }
     }
 
-    /// The application data of a decrypted message: nil if it carries none, `auth` if it has no right form.
-    /// Control parts, of which this version knows none, are skipped.
-    package static func application(_ plaintext: Bytes) throws(Failure) -> Bytes? {
-        var reader = ByteReader(plaintext)
-        do throws(Failure) {
-            while !reader.isAtEnd {
-                guard try reader.integer(UInt8.self) != applicationData else {
-                    return reader.rest()
+    /// A list of parts, one after the other.
+    package struct Parts {
+        fileprivate static let applicationData: UInt8 = 0
+
+        private var reader: ByteReader
+        /// What stands behind the control parts, once they are read.
+        fileprivate private(set) var application: Bytes?
+
+        fileprivate init(_ text: Bytes) { reader = ByteReader(text) }
+
+        /// The next control part; `auth` for what is none.
+        package mutating func next() throws(Failure) -> (type: UInt8, body: Bytes)? {
+            guard !reader.isAtEnd else { return nil }
+            do throws(Failure) {
+                let type = try reader.integer(UInt8.self)
+                guard type == Self.applicationData else {
+                    return (type, try reader.field(UInt16.self))
                 }
-                _ = try reader.field(UInt16.self)
+                application = reader.rest()
+                reader = ByteReader(.empty)
+                return nil
+            } catch {
+                throw error == .corrupt(.record) ? .auth : error
             }
-        } catch {
-            throw error == .corrupt(.record) ? .auth : error
         }
-        return nil
     }
 }
 

@@ -63,14 +63,12 @@ final class Inbox {
             let peer = try peer(of: open)
             let late = place == .behind ? try lateKey(frame, open) : nil
             if place == .behind, late == nil, let kept = try kept(frame, open) {
-                var again = Store.Received(session, frame, kept)
-                again.isAgain = true
+                var again = Store.Received(session, frame, kept, isAgain: true)
                 again.isUnaccepted = peer.isWaiting(session.id)
                 return again
             }
             let opened = try session.open(frame, place, late: late?.bytes)
             withExtendedLifetime(late) {}
-            guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .desynchronized }
             let isAnswer = session.welcome != nil
             try commit(opened, frame, open, peer, keeps)
             var received = Store.Received(session, frame, opened.plaintext)
@@ -98,14 +96,14 @@ final class Inbox {
         return record.expires > now ? try SecretBuffer(copying: record.key) : nil
     }
 
-    /// The plaintext of this very frame, if the host has not forgotten it.
+    /// The message in this very frame, if the host has not forgotten it.
     private func kept(_ frame: Frame, _ open: OpenSession) throws(Failure) -> SecretBuffer? {
         let row = RowKey.kept(open.session.id, frame.epoch, frame.index)
         let pending = open.kept[frame.index]
         guard let buffer = try pending == nil ? transaction.get(row) : pending else { return nil }
         let record = try KeptRecord(decoding: buffer)
         guard try record.isOf(frame) else { return nil }
-        return try record.plaintext()
+        return try record.copy()
     }
 
     private func commit(
@@ -245,7 +243,6 @@ final class Inbox {
         guard frame.session == session.half else { throw .auth }
         do throws(Failure) {
             let opened = try session.open(frame, session.place(of: frame), late: nil)
-            guard Frame.isWellFormed(opened.plaintext.bytes) else { throw .auth }
             return (opened, try self.session(session.half) == nil)
         } catch {
             throw error.isOfOneFrame ? .auth : error

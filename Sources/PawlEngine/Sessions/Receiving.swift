@@ -14,22 +14,22 @@ extension Store {
         package var isNewSession = false
         package var isUnaccepted = false
         /// nil: no message, not even an empty one.
-        package var message: Bytes? {
-            guard let plaintext else { return nil }
-            return try? Frame.application(plaintext.bytes)
-        }
-        var plaintext: SecretBuffer?
+        package private(set) var message: Bytes?
+        /// Where the message lies.
+        private var text: SecretBuffer?
         /// The peer has the session that this side started.
         var isAnswer = false
 
         /// Refused.
         package init(_ failure: Failure) { self.failure = failure }
 
-        init(_ session: Session, _ frame: Frame, _ plaintext: SecretBuffer) {
+        init(_ session: Session, _ frame: Frame, _ text: SecretBuffer, isAgain: Bool = false) {
             self.session = session.id
             epoch = frame.epoch
             index = frame.index
-            self.plaintext = plaintext
+            self.isAgain = isAgain
+            self.text = text
+            message = isAgain ? text.bytes : try? frame.application(text.bytes)
         }
     }
 
