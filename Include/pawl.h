@@ -954,7 +954,7 @@ pawl_status pawl_session_encrypt(pawl_store *store, const uint8_t session[PAWL_S
 pawl_status pawl_session_send(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *plaintext,
                               size_t plaintext_size, uint64_t *ticket);
 
-#define PAWL_RECEIVE_KEEP 1 /* keep the plaintext, sealed, until pawl_session_forget */
+#define PAWL_RECEIVE_KEEP 1 /* keep the plaintext, if there is one, sealed, until pawl_session_forget */
 
 typedef struct pawl_frame {
     uint32_t struct_size;

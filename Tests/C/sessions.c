@@ -66,7 +66,7 @@ static void buffers(void) {
     const size_t needed = sizeof out;
     size_t size = 7;
     /* Encrypting needs room for the longest frame there could be, and says so before it uses anything up. */
-    const size_t rooms[] = {0, 1, 135, needed - 1};
+    const size_t rooms[] = {0, 1, 134, needed - 1};
     for (size_t i = 0; i < 4; i++) {
         memset(out, 0xAA, sizeof out);
         ANSWERS(PAWL_BUFFER, pawl_session_encrypt(store_of(&p.alice), p.at_alice, text, 64,
@@ -76,7 +76,7 @@ static void buffers(void) {
     blob frame = {.size = 0};
     MUST(pawl_session_encrypt(store_of(&p.alice), p.at_alice, text, 64, out, needed, &size));
     add(&frame, out, size);
-    CHECK(frame.size == 135);
+    CHECK(frame.size == 134);
     CHECK(number_at(frame.bytes + 14, 4) == 2); /* none of the refused took an index */
 
     /* Receiving needs room for the frame, and the frame can be received afterwards. */
@@ -354,23 +354,23 @@ static void answers_to_what_the_filter_lets_through(void) {
     NO_ITEMS(&p.bob);
     const struct {
         frame_plan plan;
-        const char *parts;
+        const char *text;
         size_t size;
     } parted[] = {
-        {{.index = 2, .epoch = 1}, "\0x", 2},
-        {{.index = 2, .epoch = UINT32_MAX}, "\0x", 2},
-        {{.index = 2 + (1u << 20) + 1}, "\0x", 2},
-        {{.index = (1u << 31) - 1}, "\0x", 2},
-        {{.index = 2, .wrong_key = 1}, "\0x", 2},
-        {{.index = 5, .wrong_key = 1}, "\0x", 2},
-        {{.index = 2}, "\1", 1},               /* a control part without a length */
-        {{.index = 2}, "\1\5\0abcd", 7},       /* ... cut off */
-        {{.index = 9}, "\7\0\0\1\1\0", 6},     /* ... the second of two */
-        {{.index = 0, .lane = 77}, "\0x", 2},  /* used before, in another lane: a peer that was put back */
-        {{.index = 1, .lane = 77}, "\0x", 2},
+        {{.index = 2, .epoch = 1}, "x", 1},
+        {{.index = 2, .epoch = UINT32_MAX}, "x", 1},
+        {{.index = 2 + (1u << 20) + 1}, "x", 1},
+        {{.index = (1u << 31) - 1}, "x", 1},
+        {{.index = 2, .wrong_key = 1}, "x", 1},
+        {{.index = 5, .wrong_key = 1}, "x", 1},
+        {{.index = 2, .has_parts = 1}, "\1", 1},           /* a control part without a length */
+        {{.index = 2, .has_parts = 1}, "\1\5\0abcd", 7},   /* ... cut off */
+        {{.index = 9, .has_parts = 1}, "\7\0\0\1\1\0", 6}, /* ... the second of two */
+        {{.index = 0, .lane = 77}, "x", 1},  /* used before, in another lane: a peer that was put back */
+        {{.index = 1, .lane = 77}, "x", 1},
     };
     for (size_t i = 0; i < sizeof parted / sizeof *parted; i++) {
-        blob frame = forge_frame(&peer, &parted[i].plan, parted[i].parts, parted[i].size);
+        blob frame = forge_frame(&peer, &parted[i].plan, parted[i].text, parted[i].size);
         CHECK_SAYING(hear(&p.bob, &frame, NULL) == PAWL_DESYNCHRONIZED, "parted %zu answers otherwise", i);
         if (i == 0) TELLS(&p.bob, PAWL_EVENT_DESYNCHRONIZED, at_bob, 0);
         NO_ITEMS(&p.bob); /* told once */
@@ -380,10 +380,11 @@ static void answers_to_what_the_filter_lets_through(void) {
         CHECK(memcmp(&before, &after, sizeof before) == 0);
     }
     /* A session that was refused goes on. prev_len is not looked at in epoch 0; unknown control parts are skipped. */
-    const frame_plan good = {.index = 2, .previous_length = 12345};
+    const frame_plan good = {.index = 2, .previous_length = 12345, .has_parts = 1};
     blob frame = forge_frame(&peer, &good, "\7\0\0\377\3\0abc\0text", 14);
     HEARS(&p.bob, &frame, "text");
-    const frame_plan empty = {.index = 3}, controls = {.index = 4}, nothing = {.index = 5};
+    const frame_plan empty = {.index = 3, .has_parts = 1}, controls = {.index = 4, .has_parts = 1};
+    const frame_plan nothing = {.index = 5}, alone = {.index = 6, .has_parts = 1}, like_parts = {.index = 7};
     heard got;
     frame = forge_frame(&peer, &empty, "", 0);
     OK(hear(&p.bob, &frame, &got));
@@ -391,15 +392,20 @@ static void answers_to_what_the_filter_lets_through(void) {
     frame = forge_frame(&peer, &controls, "\7\0\0", 3);
     OK(hear(&p.bob, &frame, &got));
     CHECK(got.received.flags == PAWL_RECEIVED_EMPTY && got.size == 0);
-    frame = forge_frame(&peer, &nothing, "\0", 1);
+    frame = forge_text(&peer, &nothing, "");
     OK(hear(&p.bob, &frame, &got));
     CHECK(got.received.flags == 0 && got.size == 0);
+    /* A list of data alone is read; data alone is never read as a list. */
+    frame = forge_frame(&peer, &alone, "\0alone", 6);
+    HEARS(&p.bob, &frame, "alone");
+    frame = forge_text(&peer, &like_parts, "\1\5");
+    HEARS(&p.bob, &frame, "\1\5");
     /* The largest gap. */
-    const frame_plan far = {.index = 6 + (1u << 20)};
+    const frame_plan far = {.index = 8 + (1u << 20)};
     frame = forge_text(&peer, &far, "far");
     HEARS(&p.bob, &frame, "far");
     TELLS(&p.bob, PAWL_EVENT_LOST, at_bob, (1u << 20) - 2048);
-    const frame_plan late = {.index = 6 + (1u << 20) - 2048}, later = {.index = 6 + (1u << 20) - 2049};
+    const frame_plan late = {.index = 8 + (1u << 20) - 2048}, later = {.index = 8 + (1u << 20) - 2049};
     frame = forge_text(&peer, &late, "late");
     HEARS(&p.bob, &frame, "late");
     frame = forge_text(&peer, &later, "later");
@@ -466,6 +472,7 @@ static void a_forgotten_lane_within_another(void) {
 static pawl_status answer_to_flip(const blob *frame, size_t at, uint8_t flip, int is_known) {
     if (at == 0) return flip == 0x80 ? PAWL_VERSION : PAWL_AUTH;
     int has_welcome = frame->bytes[1] == 2;
+    if (at == 1 && flip == 1 && has_welcome && !is_known) return PAWL_NOT_FOUND; /* parts, and no welcome */
     if (at < HEADER_SIZE) return at >= 2 && at < 10 && !has_welcome ? PAWL_NOT_FOUND : PAWL_AUTH;
     if (!has_welcome) return PAWL_DESYNCHRONIZED;
     /* alice's welcome to bob: suite, keys, names, list, package, one-time key, ephemeral, created. */
@@ -496,7 +503,7 @@ static void damage_frame(const blob *frame, int is_known, const char *text) {
                 want = answer_to_flip(frame, at, flip, is_known);
             } else {
                 damaged.size = at;
-                size_t least = frame->size - strlen(text) - 1;
+                size_t least = frame->size - strlen(text);
                 want = at >= least && is_known ? PAWL_DESYNCHRONIZED : PAWL_AUTH;
             }
             heard out;
@@ -632,7 +639,45 @@ static void keeping(void) {
     pair_end(&p);
 }
 
-/* Also what set the session up, and what carried no message. */
+/* Of a frame the host's part is kept, so of one without application data nothing. */
+static void keeping_what_is_for_the_host(void) {
+    wire_peer peer;
+    id16 at_bob;
+    meet_wire_peer(&peer, at_bob);
+    const struct {
+        frame_plan plan;
+        const char *text;
+        size_t size;
+        const char *kept; /* NULL: nothing */
+    } rows[] = {
+        {{.index = 2}, "\1\5", 2, "\1\5"},
+        {{.index = 3, .has_parts = 1}, "\7\0\0\0text", 8, "text"},
+        {{.index = 4}, "", 0, ""},
+        {{.index = 5, .has_parts = 1}, "\7\0\0\0", 4, ""},
+        {{.index = 6, .has_parts = 1}, "\7\0\0", 3, NULL},
+        {{.index = 7, .has_parts = 1}, "", 0, NULL},
+    };
+    for (size_t i = 0; i < 6; i++) {
+        blob frame = forge_frame(&peer, &rows[i].plan, rows[i].text, rows[i].size);
+        heard got;
+        OK(hear_with(store_of(&p.bob), &p.bob, &frame, PAWL_RECEIVE_KEEP, &got));
+        CHECK(got.received.flags == (rows[i].kept != NULL ? 0 : PAWL_RECEIVED_EMPTY));
+        pawl_status again = hear(&p.bob, &frame, &got);
+        if (rows[i].kept == NULL) {
+            ANSWERS(PAWL_REPLAY, again);
+            continue;
+        }
+        OK(again);
+        CHECK(got.received.flags == PAWL_RECEIVED_AGAIN && got.size == strlen(rows[i].kept));
+        CHECK(memcmp(got.text, rows[i].kept, got.size) == 0);
+    }
+    pawl_view *view = kept(&p.bob, at_bob, 10, 4);
+    for (size_t i = 0; i < 4; i++) CHECK(is_kept(view, i, rows[i].plan.index, rows[i].kept));
+    pawl_view_close(view);
+    pair_end(&p);
+}
+
+/* Also what set the session up. */
 static void keeping_a_first_message(void) {
     pair_start(&p, KIND_SQLITE);
     pair_open(&p, 1);
@@ -1484,6 +1529,7 @@ int main(void) {
     RUN(every_byte_of_a_late_message);
     RUN(an_empty_message);
     EACH_ENGINE(keeping);
+    RUN(keeping_what_is_for_the_host);
     RUN(keeping_a_first_message);
     EACH_ENGINE(many_at_once);
     RUN(rows_of_deliveries);

@@ -9,7 +9,6 @@
 
 #define HEADER_SIZE 54
 #define WELCOME_AT 56 /* behind its length */
-#define PART_APPLICATION 0
 
 /* 2^255 - 19 + 9: another encoding of the base point, with which every agreement is the other's public key. */
 static const uint8_t non_canonical_nine[32] = {
@@ -263,6 +262,7 @@ static UNUSED void wire_start(wire_peer *peer, const blob *bundle, const start_p
 typedef struct frame_plan {
     uint32_t epoch, index, previous_length;
     int with_welcome;
+    int has_parts; /* the text is a list of parts */
     const uint8_t *session;     /* NULL: its own */
     int wrong_filter;
     int wrong_key;
@@ -276,15 +276,15 @@ static UNUSED void step(uint8_t chain[32], uint8_t message_key[32]) {
     memcpy(message_key, out + 32, 32);
 }
 
-/* `parts` is the plaintext as it is sealed: control parts, then a 0 byte and the application data. */
-static UNUSED blob forge_frame(wire_peer *peer, const frame_plan *plan, const void *parts, size_t parts_size) {
+/* `text` is sealed as it is: application data, or control parts, then a 0 byte and the application data. */
+static UNUSED blob forge_frame(wire_peer *peer, const frame_plan *plan, const void *text, size_t text_size) {
     blob frame = {.size = 0}, associated = {.size = 0};
     uint64_t lane = plan->lane != 0 ? plan->lane : peer->lane;
     uint8_t nonce[24], filter[8], key[32];
     randombytes_buf(nonce, sizeof nonce);
     memcpy(nonce, &lane, 8);
     add_number(&frame, 1, 1);
-    add_number(&frame, plan->with_welcome ? 2 : 1, 1);
+    add_number(&frame, (plan->has_parts ? 3 : 1) + (plan->with_welcome ? 1 : 0), 1);
     add(&frame, plan->session != NULL ? plan->session : peer->session, 8);
     add_number(&frame, plan->epoch, 4);
     add_number(&frame, plan->index, 4);
@@ -314,20 +314,16 @@ static UNUSED blob forge_frame(wire_peer *peer, const frame_plan *plan, const vo
     memcpy(chain, peer->chain, 32);
     step(chain, key);
     if (plan->wrong_key) key[0] ^= 1;
-    NEED(frame.size + parts_size + 16 <= sizeof frame.bytes);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(frame.bytes + frame.size, NULL, parts, parts_size, associated.bytes,
+    NEED(frame.size + text_size + 16 <= sizeof frame.bytes);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(frame.bytes + frame.size, NULL, text, text_size, associated.bytes,
                                                associated.size, NULL, nonce, key);
-    frame.size += parts_size + 16;
+    frame.size += text_size + 16;
     return frame;
 }
 
-/* A frame with a text in it. */
+/* A frame with nothing but application data in it. */
 static UNUSED blob forge_text(wire_peer *peer, const frame_plan *plan, const char *text) {
-    uint8_t parts[1024];
-    NEED(strlen(text) < sizeof parts);
-    parts[0] = PART_APPLICATION;
-    memcpy(parts + 1, text, strlen(text));
-    return forge_frame(peer, plan, parts, 1 + strlen(text));
+    return forge_frame(peer, plan, text, strlen(text));
 }
 
 #endif

@@ -229,7 +229,7 @@ import Testing
                 let answer = try store.hear(world.bob, [world.collision])
                 #expect(answer[0].failure == .desynchronized)
             }),
-        Scenario(description: "close", subject: .bob) { world, store, _ in
+        Scenario(description: "close", subject: .bob, isDeterministic: false) { world, store, _ in
             try store.closeSession(world.his)
         },
     ]

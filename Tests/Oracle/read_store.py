@@ -272,7 +272,7 @@ KINDS = {
         "skipped I", "told B", "forgotten I", ("lanes", Layout("lane 8s", "first I", "last I")),
         "welcome H*")),
     0x39: Kind("session 16s, epoch I, index I", Layout("until q", "message_key 32s")),
-    0x3A: Kind("session 16s, epoch I, index I", Layout("hash 32s", "plaintext *")),
+    0x3A: Kind("session 16s, epoch I, index I", Layout("hash 32s", "message *")),
     0x41: Kind("lane 17s, number Q", Layout("attempts I", "failures I", "free q")),
     0x42: Kind("number Q", Layout(
         "lane 17s", "what I", "count Q", "created q", "account 16s", "session 16s", *KEYS, "name H*",

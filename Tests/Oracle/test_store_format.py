@@ -333,7 +333,7 @@ def test_the_oracle_reads_both_sides_of_a_session(world: World) -> None:
         SimpleNamespace(session=world.theirs, epoch=0, index=index, until=until,
                         message_key=wire.step(stepped(chain, index))[1]) for index in (1, 3, 4, 6, 7)]
     assert records[0x3A] == [
-        SimpleNamespace(session=world.theirs, epoch=0, index=index, plaintext=b"\0" + text,
+        SimpleNamespace(session=world.theirs, epoch=0, index=index, message=text,
                         hash=hashlib.blake2b(frames[index], digest_size=32).digest())
         for index, text in ((2, b"2"), (5, b"5"))]
     assert (theirs.received, theirs.receiving) == (9, stepped(chain, 9))

@@ -243,6 +243,7 @@ class Frame(NamedTuple):
     filter: bytes
     filtered: bytes
     welcome: Optional[Welcome]
+    parts: bool  # else the text is application data alone
     associated: bytes
     sealed: bytes
 
@@ -256,13 +257,13 @@ def read_frame(data: bytes) -> Frame:
     r.version()
     r.require(len(data) <= MESSAGE + OVERHEAD)
     type = r.number("B")
-    r.require(type in (1, 2))
+    r.require(type in (1, 2, 3, 4))
     session, epoch, index = r.take(8), r.number("I"), r.number("I")
     r.take(4)  # prev_len
     nonce, filter = r.take(24), r.take(8)
-    welcome = read_welcome(r.take(r.number("H"))) if type == 2 else None
+    welcome = read_welcome(r.take(r.number("H"))) if type in (2, 4) else None
     r.require(len(data) >= r.at + TAG)
-    return Frame(session, epoch, index, nonce, filter, data[:HEAD - 8], welcome,
+    return Frame(session, epoch, index, nonce, filter, data[:HEAD - 8], welcome, type > 2,
                  data[:22] + data[HEAD - 8:r.at], data[r.at:])
 
 
@@ -274,8 +275,10 @@ def unseal(key: bytes, frame: Frame) -> bytes:
         raise Refused("AUTH") from None
 
 
-def application_data(plaintext: bytes) -> Optional[bytes]:
+def application_data(frame: Frame, plaintext: bytes) -> Optional[bytes]:
     """What is for the host, None if there is nothing; control parts are skipped."""
+    if not frame.parts:
+        return plaintext
     r = Reader(plaintext, "AUTH")
     while r.at < len(plaintext):
         if r.number("B") == 0:
@@ -323,13 +326,14 @@ class Sending:
         self.chain, self.filter, self.lane = chain, filter, lane
         self.index = self.epoch = self.prev_len = 0
 
-    def seal(self, session: bytes, welcome: Optional[Welcome], plaintext: bytes,
-             random: bytes) -> bytes:
+    def seal(self, session: bytes, welcome: Optional[Welcome], plaintext: bytes, random: bytes,
+             parts: bool = False) -> bytes:
+        """The plaintext is application data, or a list of parts."""
         if self.index == INDEX_END:
             raise Refused("LIMIT_INDEX")
         nonce = self.lane + random
-        visible = struct.pack("<BB8sIII", 1, 2 if welcome else 1, session[:8], self.epoch, self.index,
-                              self.prev_len)
+        type = (4 if welcome else 3) if parts else (2 if welcome else 1)
+        visible = struct.pack("<BB8sIII", 1, type, session[:8], self.epoch, self.index, self.prev_len)
         rest = siphash(self.filter, visible + nonce)
         if welcome:
             data = welcome.data()
@@ -368,7 +372,7 @@ class Receiving:
             if not key or now - since >= KEPT_FOR:
                 raise Refused(self.diagnosis(frame))
         try:
-            text = application_data(unseal(key, frame))
+            text = application_data(frame, unseal(key, frame))
         except Refused:
             raise Refused("DESYNCHRONIZED") from None
         self.consume(frame, chain, gap, now)
@@ -561,12 +565,14 @@ class Peer:
         s = self.session(session)
         if s.welcome and s.sending.index == 0 and self.now() > s.not_after:
             raise Refused("TIME")
-        plaintext = b"".join(struct.pack("<BH", type, len(data)) + data for type, data in controls)
+        if text is not None and len(text) > MESSAGE:
+            raise Refused("LIMIT_MESSAGE")
+        if text is not None and not controls:
+            return s.sending.seal(s.id, s.welcome, text, self.random(16))
+        parts = b"".join(struct.pack("<BH", type, len(data)) + data for type, data in controls)
         if text is not None:
-            if len(text) > MESSAGE:
-                raise Refused("LIMIT_MESSAGE")
-            plaintext += b"\0" + text
-        return s.sending.seal(s.id, s.welcome, plaintext, self.random(16))
+            parts += b"\0" + text
+        return s.sending.seal(s.id, s.welcome, parts, self.random(16), parts=True)
 
     def receive(self, data: bytes) -> Received:
         frame = read_frame(data)

@@ -228,7 +228,7 @@ def refused_frames(bob: Any, package: bytes) -> List[Dict[str, str]]:
     def seal(id: bytes = session.id, **header: int) -> bytes:
         sending = copy.deepcopy(session.sending)
         vars(sending).update(header)
-        return sending.seal(id, welcome, b"\0lies", bytes(16))
+        return sending.seal(id, welcome, b"lies", bytes(16))
 
     def named(name: bytes) -> bytes:
         return lie(initiator=eve.identity._replace(name=name))

@@ -275,11 +275,11 @@ def test_sizes(key: RawKey, size: int) -> None:
 
 
 def test_the_size_of_a_frame(pair: Pair) -> None:
-    """As Protocol.md counts it: header, kind of content, tag; a welcome only until the answer."""
+    """As Protocol.md counts it: header and tag; a welcome only until the answer."""
     frame = pair.store.encrypt(pair.start(), bytes(64))
-    assert frame[1] == 2 and len(frame) > 135
+    assert frame[1] == 2 and len(frame) > 134
     frame = pair.store.encrypt(pair.connect()[0], bytes(64))
-    assert frame[1] == 1 and len(frame) == HEADER + 1 + 64 + 16 == 135
+    assert frame[1] == 1 and len(frame) == HEADER + 64 + 16 == 134
 
 
 def test_buffers(pair: Pair) -> None:

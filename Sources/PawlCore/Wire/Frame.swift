@@ -205,11 +205,13 @@ package struct Frame {
         return parts.application
     }
 
-    /// The control parts in this frame's text that this version knows; they borrow from it.
+    /// The control parts in this frame's text.
+    package func parts(in text: Bytes) -> Parts { Parts(hasParts ? text : .empty) }
+
+    /// Those that this version knows; they borrow from the text.
     package func controlParts(_ text: Bytes) throws(Failure) -> [Part] {
         var known: [Part] = []
-        guard hasParts else { return known }
-        var parts = Parts(text)
+        var parts = parts(in: text)
         while let (type, body) = try parts.next() {
             if let part = try Part(type, body) { known.append(part) }
         }

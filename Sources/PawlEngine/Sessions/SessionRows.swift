@@ -178,6 +178,18 @@ extension Transaction {
         try scheduleCheckpoint()
     }
 
+    /// Deletes what is left of the sessions that an account has closed.
+    func deleteTombstones(of account: Identifier) throws(Failure) {
+        try scanRaw(RowKey(.tombstone)) { (row, value) throws(Failure) in
+            guard let id = row.identifier(at: 0), let buffer = try? sealer.open(value, for: row),
+                let session = try? Session(decoding: buffer, id: id), session.account == account
+            else { return true }
+            delete(row)
+            try cancel(Job(.tombstone, id))
+            return true
+        }
+    }
+
     /// Deletes all rows whose keys begin with `prefix`.
     func deleteAll(_ prefix: RowKey) throws(Failure) {
         try scanRaw(prefix) { (row, _) in

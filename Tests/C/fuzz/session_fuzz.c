@@ -260,9 +260,11 @@ static void world_begin(void) {
 
 /* ---------------------------------------------------------------- acts */
 
-/* What a plaintext's parts say: the application data, or -1 for none, -2 for no right form. */
-static int application(const uint8_t *bytes, size_t size, size_t *at) {
-    for (*at = 0; *at < size;) {
+/* What a text says: the application data, or -1 for none, -2 for no right form. */
+static int application(int has_parts, const uint8_t *bytes, size_t size, size_t *at) {
+    *at = 0;
+    if (!has_parts) return (int)size;
+    while (*at < size) {
         if (bytes[(*at)++] == 0) return (int)(size - *at);
         if (size - *at < 2) return -2;
         size_t part = (size_t)bytes[*at] | (size_t)bytes[*at + 1] << 8;
@@ -272,13 +274,13 @@ static int application(const uint8_t *bytes, size_t size, size_t *at) {
     return -1;
 }
 
-static void check_text(input plaintext, size_t out_size, const pawl_received *received) {
+static void check_text(int has_parts, input text, size_t out_size, const pawl_received *received) {
     size_t at;
-    int size = application(plaintext.bytes, plaintext.size, &at);
+    int size = application(has_parts, text.bytes, text.size, &at);
     NEED(size != -2);
     NEED((size == -1) == ((received->flags & PAWL_RECEIVED_EMPTY) != 0));
     NEED(out_size == (size < 0 ? 0 : (size_t)size));
-    NEED(out_size == 0 || memcmp(out, plaintext.bytes + at, out_size) == 0);
+    NEED(out_size == 0 || memcmp(out, text.bytes + at, out_size) == 0);
 }
 
 static void raw_frame(input in) {
@@ -360,6 +362,7 @@ static void hostile_welcome(input in) {
     start_plan plan = {.created = now_ms()};
     frame_plan framed = {.with_welcome = 1};
     uint8_t how = take_byte(&in);
+    framed.has_parts = how & 128;
     if (how & 1) plan.suite = take_byte(&in);
     if (how & 2) {
         input list = take_part(&in);
@@ -376,8 +379,8 @@ static void hostile_welcome(input in) {
     framed.lane = 1 + (uint64_t)take_byte(&in);
     if (how & 32) framed.epoch = take_byte(&in);
     if (how & 64) framed.index = affordable(take_word(&in) >> (take_byte(&in) % 32));
-    input parts = {in.bytes, in.size > 4096 ? 4096 : in.size};
-    blob forged = forge_frame(&who, &framed, parts.bytes, parts.size);
+    input text = {in.bytes, in.size > 4096 ? 4096 : in.size};
+    blob forged = forge_frame(&who, &framed, text.bytes, text.size);
     size_t out_size;
     pawl_received received;
     if (receive(forged.bytes, forged.size, 0, &out_size, &received) != PAWL_OK) return;
@@ -387,27 +390,28 @@ static void hostile_welcome(input in) {
     memcpy(session, who.session, 16);
     session[15] |= 1;
     NEED(memcmp(received.session, session, 16) == 0);
-    check_text(parts, out_size, &received);
+    check_text(framed.has_parts, text, out_size, &received);
     NEED(receive(forged.bytes, forged.size, 0, &out_size, &received) == PAWL_REPLAY);
     MUST(pawl_session_close(bob_store, session));
     NEED(receive(forged.bytes, forged.size, 0, &out_size, &received) == PAWL_REPLAY);
     if (how & 8) runs = 1 << 30; /* the one-time key is used up: a new world */
 }
 
-/* Frames of the session of the hostile peer: any index, epoch, lane and parts, truly sealed. */
+/* Frames of the session of the hostile peer: any index, epoch, lane and text, truly sealed. */
 static void hostile_frames(input in) {
     for (int count = take_byte(&in) % 16; count >= 0 && in.size > 0; count--) {
         uint8_t how = take_byte(&in);
-        frame_plan framed = {.with_welcome = how & 1, .lane = 1 + (uint64_t)take_byte(&in) % 20};
+        frame_plan framed = {.with_welcome = how & 1, .has_parts = how & 128};
+        framed.lane = 1 + (uint64_t)take_byte(&in) % 20;
         framed.index = take_byte(&in);
         if (how & 2) framed.index = framed.index << 8 | take_byte(&in);
         if (how & 4) framed.index = take_word(&in);
         framed.index = affordable(framed.index);
         if (how & 8) framed.epoch = take_byte(&in);
         if (how & 16) framed.previous_length = take_word(&in);
-        input parts = take_part(&in);
-        if (parts.size > 4096) parts.size = 4096;
-        blob forged = forge_frame(&mallory, &framed, parts.bytes, parts.size);
+        input text = take_part(&in);
+        if (text.size > 4096) text.size = 4096;
+        blob forged = forge_frame(&mallory, &framed, text.bytes, text.size);
         /* Behind the filter. */
         if (how & 32) forged.bytes[HEADER_SIZE + take_byte(&in) % (forged.size - HEADER_SIZE)] ^= 1;
         size_t out_size, at;
@@ -419,9 +423,10 @@ static void hostile_frames(input in) {
             NEED(!is_accepted(framed.index)); /* each has a nonce of its own, and is no repetition */
             NEED(received.index == framed.index && received.epoch == 0);
             accepted[framed.index / 8] |= (uint8_t)(1 << framed.index % 8);
-            check_text(parts, out_size, &received);
+            check_text(framed.has_parts, text, out_size, &received);
         } else {
-            NEED((how & 32) || framed.epoch != 0 || application(parts.bytes, parts.size, &at) == -2 ||
+            NEED((how & 32) || framed.epoch != 0 ||
+                 application(framed.has_parts, text.bytes, text.size, &at) == -2 ||
                  status == PAWL_REPLAY || status == PAWL_DESYNCHRONIZED || status == PAWL_LIMIT_INDEX ||
                  status == PAWL_NOT_FOUND /* its time was over */);
         }
@@ -493,7 +498,8 @@ static void write_seeds(const char *folder) {
     MUST(pawl_session_encrypt(alice_store, alice_session, parts, sizeof parts - 1, bytes + 1, sizeof bytes - 1, &size));
     bytes[0] = 0;
     seed(folder, 0, "frame", bytes, size + 1);
-    blob forged = forge_frame(&mallory, &(frame_plan){.with_welcome = 1, .index = 3}, parts, sizeof parts - 1);
+    blob forged = forge_frame(&mallory, &(frame_plan){.with_welcome = 1, .has_parts = 1, .index = 3}, parts,
+                              sizeof parts - 1);
     memcpy(bytes + 1, forged.bytes, forged.size);
     seed(folder, 0, "welcome", bytes, forged.size + 1);
     seed(folder, 1, "flip", (const uint8_t *)"\10\1\0\56\1\0\0\0", 8);
@@ -505,11 +511,12 @@ static void write_seeds(const char *folder) {
     seed(folder, 4, "good", (const uint8_t *)"\0\0\0\0\0\0\0\0\0\100\0\0\0", 13);
     seed(folder, 4, "suites", (const uint8_t *)"\0\0\0\3\1\2\3\2\0\0\0\0\100\0\0\0", 16);
     seed(folder, 4, "one-time", (const uint8_t *)"\0\0\0\0\20\0\0\0\1\0\0\0\0\100\0\0\0", 17);
-    seed(folder, 5, "good", (const uint8_t *)"\0\1\0text", 7);
-    seed(folder, 5, "one-time", (const uint8_t *)"\10\1\0text", 7);
-    seed(folder, 5, "index", (const uint8_t *)"\100\1\0\0\1\0\0\0text", 12);
-    seed(folder, 6, "late", (const uint8_t *)"\3\0\1\5\0\2\0a\0\1\3\0\2\0b\0\1\3\0\2\0b", 22);
-    seed(folder, 6, "parts", (const uint8_t *)"\0\101\1\7\0\7\1\2\0xy\0z", 13);
+    seed(folder, 5, "good", (const uint8_t *)"\0\1text", 6);
+    seed(folder, 5, "parts", (const uint8_t *)"\200\1\0text", 7);
+    seed(folder, 5, "one-time", (const uint8_t *)"\10\1text", 6);
+    seed(folder, 5, "index", (const uint8_t *)"\100\1\0\0\1\0\0text", 11);
+    seed(folder, 6, "late", (const uint8_t *)"\3\0\1\5\0\1a\0\1\3\0\1b\0\1\3\0\1b", 19);
+    seed(folder, 6, "parts", (const uint8_t *)"\0\301\1\7\0\7\1\2\0xy\0z", 13);
     bytes[0] = 0;
     memcpy(bytes + 1, published.bytes, published.size);
     seed(folder, 8, "package", bytes, published.size + 1);
