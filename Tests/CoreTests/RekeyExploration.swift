@@ -162,7 +162,7 @@ final class RekeyExploration {
                 if frame.epoch > side.epoch {
                     step.isReported = true
                 } else if !isClosed(machine) {
-                    step.says = [send(side, try encode([]))]
+                    step.says = [send(side, try RekeyBytes.encode([]))]
                 }
                 return
             }
@@ -173,7 +173,7 @@ final class RekeyExploration {
             do {
                 outcome = try frame.parts.withUnsafeBytes {
                     try machine.receive(
-                        Self.parse($0), under: frame.epoch, mayAnswer: mayAnswer, exchange)
+                        RekeyBytes.parse($0), under: frame.epoch, mayAnswer: mayAnswer, exchange)
                 }
             } catch Failure.desynchronized {
                 guard try bytes(machine) == before.bytes else { throw Wrong("changed by a throw") }
@@ -182,7 +182,8 @@ final class RekeyExploration {
             }
         }
         if let round = outcome.committed {
-            side.keys.append(Array(round.chain(of: .initiator)) + Array(round.chain(of: .responder)))
+            side.keys.append(
+                Array(round.chain(of: .initiator)) + Array(round.chain(of: .responder)))
         }
         guard machine.epoch == side.epoch, machine.heard <= side.epoch else {
             throw Wrong("an epoch without its keys")
@@ -196,7 +197,7 @@ final class RekeyExploration {
         }
         if !outcome.says.isEmpty {
             let parts = try machine.parts(outcome.says, refused: outcome.refused, pause: 1_000)
-            step.says = [send(side, try encode(parts))]
+            step.says = [send(side, try RekeyBytes.encode(parts))]
             withExtendedLifetime(machine) {}
         }
         step.to = number(side)
@@ -219,7 +220,7 @@ final class RekeyExploration {
 
     /// What a side can say unasked: something of the application, or its phase again.
     private func standing(_ side: Side) throws -> [Int32] {
-        if side.isOver { return [send(side, try encode([.close]))] }
+        if side.isOver { return [send(side, try RekeyBytes.encode([.close]))] }
         var machine = try machine(of: side)
         if isClosed(machine) { return [] }
         let outcome = machine.retry()
@@ -227,10 +228,10 @@ final class RekeyExploration {
         let says = outcome.says
         guard try bytes(machine) == side.bytes else { throw Wrong("a retry is more than a count") }
         guard says.isEmpty == (machine.pending == nil) else { throw Wrong("a retry says nothing") }
-        var all = [send(side, try encode([]))]
+        var all = [send(side, try RekeyBytes.encode([]))]
         if !says.isEmpty {
             let parts = try machine.parts(says, refused: nil, pause: 0)
-            all.append(send(side, try encode(parts)))
+            all.append(send(side, try RekeyBytes.encode(parts)))
             withExtendedLifetime(machine) {}
         }
         return all
@@ -566,12 +567,7 @@ final class RekeyExploration {
                 try Rekey(parties[side.number], root: $0)
             }
         }
-        return try side.bytes.withUnsafeBytes {
-            var reader = ByteReader($0)
-            let machine = try Rekey(&reader, parties[side.number])
-            try reader.finish()
-            return machine
-        }
+        return try RekeyBytes.machine(side.bytes, parties[side.number])
     }
 
     private func isOffered(_ machine: Rekey) -> Bool {
@@ -588,24 +584,6 @@ final class RekeyExploration {
         var bytes = try RekeyBytes.encode(machine)
         for place in 12..<16 { bytes[place] = 0 }
         return bytes
-    }
-
-    private func encode(_ parts: [Part]) throws -> [UInt8] {
-        let buffer = try SecretBuffer(count: parts.reduce(0) { $0 + $1.size })
-        var writer = ByteWriter(buffer.mutableBytes)
-        for part in parts { part.write(to: &writer) }
-        try writer.finish()
-        return withExtendedLifetime(buffer) { Array(buffer.bytes) }
-    }
-
-    private static func parse(_ bytes: Bytes) throws -> [Part] {
-        var reader = ByteReader(bytes)
-        var parts: [Part] = []
-        while !reader.isAtEnd {
-            let type = try reader.integer(UInt8.self)
-            if let part = try Part(type, try reader.field(UInt16.self)) { parts.append(part) }
-        }
-        return parts
     }
 
     private func contains(_ bytes: [UInt8], _ part: [UInt8]) -> Bool {
@@ -653,7 +631,7 @@ final class RekeyExploration {
     }
 
     private func describe(_ frame: Frame) -> String {
-        let parts = frame.parts.withUnsafeBytes { (try? Self.parse($0)) ?? [] }
+        let parts = frame.parts.withUnsafeBytes { (try? RekeyBytes.parse($0)) ?? [] }
         let words = parts.map { part in
             switch part {
             case .offer(let offer): "offer of \(offer.target)"
@@ -680,7 +658,36 @@ final class RekeyExploration {
     }
 }
 
+/// Machines and parts as bytes.
 enum RekeyBytes {
+    static func machine(_ bytes: [UInt8], _ parties: Round.Parties) throws -> Rekey {
+        try bytes.withUnsafeBytes {
+            var reader = ByteReader($0)
+            let machine = try Rekey(&reader, parties)
+            try reader.finish()
+            return machine
+        }
+    }
+
+    static func encode(_ parts: [Part]) throws -> [UInt8] {
+        let buffer = try SecretBuffer(count: parts.reduce(0) { $0 + $1.size })
+        var writer = ByteWriter(buffer.mutableBytes)
+        for part in parts { part.write(to: &writer) }
+        try writer.finish()
+        return withExtendedLifetime(buffer) { Array(buffer.bytes) }
+    }
+
+    /// The parts borrow from `bytes`.
+    static func parse(_ bytes: Bytes) throws -> [Part] {
+        var reader = ByteReader(bytes)
+        var parts: [Part] = []
+        while !reader.isAtEnd {
+            let type = try reader.integer(UInt8.self)
+            if let part = try Part(type, try reader.field(UInt16.self)) { parts.append(part) }
+        }
+        return parts
+    }
+
     static func encode(_ machine: Rekey) throws -> [UInt8] {
         let buffer = try SecretBuffer(count: machine.size)
         var writer = ByteWriter(buffer.mutableBytes)

@@ -36,8 +36,9 @@ BUGS = [
      "            phase = .offered(own)\n"
      "            outcome.note(.crossedYields, epoch, epoch, offer.target, id)"),
     ("a finish commits the next epoch, whichever it names",
-     "epoch != self.epoch, epoch > self.epoch {",
-     "epoch > self.epoch || parts.contains(where: { $0.kind == .finish }) {"),
+     "if case .answered(let candidate) = phase, epoch > self.epoch {",
+     "if case .answered(let candidate) = phase,\n"
+     "            epoch > self.epoch || parts.contains(where: { $0.kind == .finish }) {"),
     ("an answer counts for the next epoch, whichever it names",
      "            guard answer.target > self.epoch else { return try repeated(answer, &outcome) }\n"
      "            guard epoch == self.epoch, answer.target == (try self.next(epoch)) else { return }\n",

@@ -160,11 +160,12 @@ package struct Rekey {
     ) throws(Failure) -> Outcome {
         var next = self
         var outcome = Outcome()
-        if case .answered(let candidate) = phase, epoch != self.epoch, epoch > self.epoch {
+        if case .answered(let candidate) = phase, epoch > self.epoch {
             try next.checkFinish(parts, candidate)
             try next.commit(
                 candidate.round, offer: candidate.offer, finished: nil, exchange, &outcome)
         }
+        guard epoch <= next.epoch else { throw .desynchronized }
         next.heard = max(next.heard, epoch)
         for part in parts {
             try next.receive(part, under: epoch, mayAnswer, exchange, &outcome)
