@@ -365,8 +365,11 @@ final class RekeyExploration {
                     take(.frame(frame, mayAnswer: true, isLate: true), number, place)
                 }
                 let busy = Input.frame(frame, mayAnswer: false, isLate: false)
-                if world.busy > 0, step(world[number], busy).isBusy {
-                    take(busy, number, place) { $0.busy -= 1 }
+                if world.busy > 0 {
+                    let step = step(world[number], busy)
+                    if step.isBusy || step.failure != nil {
+                        take(busy, number, place) { $0.busy -= 1 }
+                    }
                 }
             }
             if bound.restores, world.saved == -1 {
@@ -491,7 +494,7 @@ final class RekeyExploration {
                 next += 1
                 guard next < 100 else { throw Wrong("they never stop talking") }
             }
-            if try isSettled(pair) {
+            if try isSettled(pair, weather) {
                 longestHealing = max(longestHealing, arrived)
                 return
             }
@@ -501,14 +504,17 @@ final class RekeyExploration {
                 + "\(try pair.map { try describe(sides[Int($0)]) })")
     }
 
-    private func isSettled(_ pair: [Int32]) throws -> Bool {
+    /// And what was for the epoch before is gone, once both were heard in this one.
+    private func isSettled(_ pair: [Int32], _ weather: Weather) throws -> Bool {
         let (a, b) = (sides[Int(pair[0])], sides[Int(pair[1])])
         if a.isOver || b.isOver {
             return try [a, b].allSatisfy { try $0.isOver || isClosed(machine(of: $0)) }
         }
         for side in [a, b] {
             let machine = try machine(of: side)
-            guard case .idle = machine.phase, machine.wanted <= machine.epoch else { return false }
+            guard case .idle = machine.phase, machine.wanted <= machine.epoch,
+                weather.isQuiet || !machine.hasPrevious
+            else { return false }
         }
         return a.keys.count == b.keys.count && a.keys.last == b.keys.last
     }
