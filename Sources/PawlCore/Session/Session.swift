@@ -448,7 +448,7 @@ package final class Session {
         case .closed: break
         }
         if opened.source != .candidate, let round = outcome.committed { try begin(round, now: now) }
-        if rekey.heard == epoch { previous = nil }
+        if !rekey.hasPrevious { previous = nil }
         if outcome.hasAnswered { pace.hasAnswered(now: now) }
         if side == .initiator { welcome = nil }
     }
