@@ -19,7 +19,7 @@ final class RekeyExploration {
         var seed: UInt8 = 0
     }
 
-    /// For every run: offers cross in both orders. A tenth of a million states.
+    /// For every run: offers cross in both orders. 68,000 states.
     static let short = [
         Bound(triggers: 1, busy: 1, closes: 2, seed: 0),
         Bound(triggers: 1, busy: 1, closes: 2, seed: 1),
