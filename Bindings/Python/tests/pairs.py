@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
-from pawl import Item, ItemKind, Store
+from pawl import Item, ItemKind, Received, Store
 
 HEADER = 54  # bytes of a frame before the welcome or ciphertext (Protocol.md)
 
@@ -34,6 +34,26 @@ class Pair:
         answer = self.store.receive(self.ada, self.other.encrypt(theirs, b"welcome"))
         assert answer.session == ours and answer.plaintext == b"welcome"
         return ours, theirs
+
+
+    def pump(self, lost: Callable[[Item], bool] = lambda item: False) -> List[Item]:
+        """Carries frames between the two until both are silent; returns what each had to do."""
+        found: List[Item] = []
+        while True:
+            stores = dict.fromkeys((self.store, self.other))
+            items = [item for store in stores for item in drained(store)]
+            if not items:
+                return found
+            found += items
+            for item in items:
+                if item.kind is ItemKind.FRAME and not lost(item):
+                    self.deliver(item)
+
+    def deliver(self, item: Item) -> Received:
+        """Gives a frame to whom it is for."""
+        if item.account == self.ada:
+            return self.other.receive(self.bob, item.body)
+        return self.store.receive(self.ada, item.body)
 
 
 def drained(store: Store) -> List[Item]:

@@ -84,7 +84,7 @@ def test_callbacks_are_header() -> None:
             where = f"{struct}.{name}"
             assert_signature(kind._restype_, kind._argtypes_, (result, arguments), where)
             seen += 1
-    assert seen == 12
+    assert seen == 13
 
 
 def test_library_exports_header() -> None:
@@ -141,6 +141,8 @@ def test_layouts_and_numbers_are_what_the_compiler_says(tmp_path: Path) -> None:
         ("PAWL_REQUEST_", pawl.Request),
         ("PAWL_SUITE_", pawl.Suite),
         ("PAWL_TRUST_", pawl.Trust),
+        ("PAWL_STEP_", pawl.StepEvent),
+        ("PAWL_CONSTRUCTOR_", pawl.Constructor),
     ]:
         ours |= {prefix + name: member.value for name, member in enum.__members__.items()}
     assert ours == expected

@@ -85,6 +85,10 @@ PAWL_SESSION_CONFIRMED = 2
 PAWL_SESSION_RECEIVE_ONLY = 4
 PAWL_SESSION_DESYNCHRONIZED = 8
 
+PAWL_REKEY_FRESH = 1
+PAWL_LIMITS_PERFECT = 1
+PAWL_QUEUE_MAX = 4096
+
 PAWL_MESSAGE_SIZE_MAX = 16 << 20
 PAWL_FRAME_OVERHEAD_MAX = 4096
 PAWL_RECEIVE_KEEP = 1
@@ -114,16 +118,32 @@ VAULT_GET = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_size_t, POINTER(c
 VAULT_REMOVE = CFUNCTYPE(c_int32, c_void_p, c_void_p)
 VAULT_NEXT = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p)
 
-# ---------------------------------------------------------------- structs
-# Text that only goes in is c_char_p: assigning bytes keeps them alive with the struct. What comes
-# out is c_void_p, because it does not end with NUL.
-
 
 class Sized(Structure):
     """A struct of the header; fills in `struct_size`."""
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(struct_size=ctypes.sizeof(self), **fields)
+
+
+class Step(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("event", c_uint32),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("offer", c_uint8 * 16),
+        ("from", c_uint32),
+        ("to", c_uint32),
+        ("target", c_uint32),
+        ("constructor", c_uint32),
+    ]
+
+
+STEP = CFUNCTYPE(None, c_void_p, POINTER(Step))
+
+# ---------------------------------------------------------------- structs
+# Text that only goes in is c_char_p: assigning bytes keeps them alive with the struct. What comes
+# out is c_void_p, because it does not end with NUL.
 
 
 class Clock(Sized):
@@ -412,13 +432,39 @@ class Session(Sized):
         ("sent", c_uint32),
         ("received", c_uint32),
         ("skipped", c_uint32),
-        ("reserved", c_uint32),
+        ("target", c_uint32),
+        ("messages", c_uint32),
+        ("limit_flags", c_uint32),
+        ("bytes", c_uint64),
+        ("interval_ns", c_int64),
+        ("queue", c_uint32),
+        ("queued", c_uint32),
         ("created_ns", c_int64),
         ("ends_ns", c_int64),
         ("peer_signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
         ("peer_agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
         ("peer_name", c_void_p),
         ("peer_name_size", c_size_t),
+    ]
+
+
+class RekeyLimits(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("messages", c_uint32),
+        ("queue", c_uint32),
+        ("bytes", c_uint64),
+        ("interval_ns", c_int64),
+    ]
+
+
+class Trace(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("context", c_void_p),
+        ("step", STEP),
     ]
 
 
@@ -494,6 +540,9 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_peer": Peer,
     "pawl_start_options": StartOptions,
     "pawl_session": Session,
+    "pawl_rekey_limits": RekeyLimits,
+    "pawl_step": Step,
+    "pawl_trace": Trace,
     "pawl_frame": Frame,
     "pawl_received": Received,
     "pawl_delivery": Delivery,
@@ -584,6 +633,10 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_session_get", c_int32, (*_ID, _OUT)),
     ("pawl_session_list", c_int32, (*_ID, *_TEXT, _OUT)),
     ("pawl_view_session", c_int32, (c_void_p, c_size_t, POINTER(Session))),
+    ("pawl_session_rekey", c_int32, (*_ID, c_uint32, POINTER(c_uint32))),
+    ("pawl_session_wait", c_int32, (*_ID, c_uint32, c_int64, POINTER(c_uint32))),
+    ("pawl_session_set_limits", c_int32, (*_ID, POINTER(RekeyLimits))),
+    ("pawl_store_trace", c_int32, (_HANDLE, POINTER(Trace))),
     ("pawl_session_encrypt", c_int32, (*_ID, *_DATA, *_ROOM)),
     ("pawl_session_send", c_int32, (*_ID, *_DATA, POINTER(c_uint64))),
     ("pawl_account_receive", c_int32, (*_ID, POINTER(Frame), *_ROOM, POINTER(Received))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import ExitStack
-from ctypes import byref, c_size_t, c_uint64, c_void_p
+from ctypes import byref, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _abi
@@ -25,6 +25,7 @@ from .values import (
     Package,
     Peer,
     Received,
+    RekeyLimits,
     Request,
     Session,
     Suite,
@@ -208,7 +209,7 @@ class Accounts:
     def close_session(self, session: bytes) -> None:
         """Erases a session's keys, and its kept messages; frames in the outbox stay.
 
-        NotFoundError.
+        The peer is told. Messages that waited for an epoch are `Event.UNSENT`. NotFoundError.
         """
         self._handle.call(library.pawl_session_close, _id(session))
 
@@ -222,6 +223,34 @@ class Accounts:
             self._handle, _session, library.pawl_session_list, _id(account), *counted(peer_name)
         )
 
+    # ------------------------------------------------------------ rekeying
+
+    def rekey(self, session: bytes, *, fresh: bool = False) -> int:
+        """Asks for the next epoch, or joins the rekey under way; returns the epoch to wait for.
+
+        Wait with `Store.wait`, or for `Event.EPOCH`. With `fresh` it is an epoch whose rekey begins
+        after this call. NotFoundError. StateError: `STATE_RECEIVE_ONLY`, `STATE_IDENTITY`.
+        LimitError (`LIMIT_INDEX`).
+        """
+        epoch = c_uint32()
+        flags = _abi.PAWL_REKEY_FRESH if fresh else 0
+        self._handle.call(library.pawl_session_rekey, _id(session), flags, byref(epoch))
+        return epoch.value
+
+    def set_limits(self, session: bytes, limits: RekeyLimits) -> None:
+        """Says when a session rekeys by itself; it begins with no limits. NotFoundError.
+
+        MisuseError: a negative interval (`MISUSE_TIME`), a number out of range (`MISUSE_SIZE`).
+        """
+        table = _abi.RekeyLimits(
+            flags=_abi.PAWL_LIMITS_PERFECT if limits.perfect else 0,
+            messages=bounded(limits.messages, 32, Status.MISUSE_SIZE),
+            queue=bounded(limits.queue, 32, Status.MISUSE_SIZE),
+            bytes=bounded(limits.bytes, 64, Status.MISUSE_SIZE),
+            interval_ns=duration_ns(limits.interval),
+        )
+        self._handle.call(library.pawl_session_set_limits, _id(session), table)
+
     # ------------------------------------------------------------ messages
 
     def encrypt(self, session: bytes, plaintext: Buffer) -> bytes:
@@ -230,8 +259,9 @@ class Accounts:
         Delivering it is the caller's. No crash, copy or other process makes its key be used again.
 
         NotFoundError. StateError: `STATE_RECEIVE_ONLY`, `STATE_IDENTITY`, `STATE_RESERVATION` (in a
-        batch: encrypt outside, or send). TimeError: the peer's package expired before the first
-        message. LimitError: `LIMIT_MESSAGE`, `LIMIT_INDEX`.
+        batch: encrypt outside, or send), `STATE_MODE` (with `RekeyLimits.perfect`: send).
+        TimeError: the peer's package expired before the first message. LimitError:
+        `LIMIT_MESSAGE`, `LIMIT_INDEX`.
         """
         written = c_size_t()
         with Borrowed(plaintext) as (address, size):
@@ -251,7 +281,9 @@ class Accounts:
     def send(self, session: bytes, plaintext: Buffer) -> int:
         """Encrypts and puts the frame into the outbox; durable when it returns the item's `seq`.
 
-        Errors as of `encrypt`, but `STATE_RESERVATION`.
+        With `RekeyLimits.perfect` it is a ticket, if the message has to wait for its epoch: the
+        `count` of the item, later. Errors as of `encrypt`, but `STATE_RESERVATION` and
+        `STATE_MODE`. LimitError (`LIMIT_QUEUE`): as many wait as may.
         """
         ticket = c_uint64()
         with Borrowed(plaintext) as (address, size):
@@ -442,6 +474,15 @@ def _session(view: c_void_p, row: int) -> Session:
         sent=found.sent,
         received=found.received,
         skipped=found.skipped,
+        target=found.target or None,
+        queued=found.queued,
+        limits=RekeyLimits(
+            messages=found.messages,
+            bytes=found.bytes,
+            interval=found.interval_ns / 1e9,
+            perfect=bool(found.limit_flags & _abi.PAWL_LIMITS_PERFECT),
+            queue=found.queue,
+        ),
         initiator=bool(found.flags & _abi.PAWL_SESSION_INITIATOR),
         confirmed=bool(found.flags & _abi.PAWL_SESSION_CONFIRMED),
         receive_only=bool(found.flags & _abi.PAWL_SESSION_RECEIVE_ONLY),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from types import TracebackType
@@ -140,6 +141,8 @@ class AsyncStore:
     start_session = _awaited(Store.start_session)
     reset_session = _awaited(Store.reset_session)
     close_session = _awaited(Store.close_session)
+    rekey = _awaited(Store.rekey)
+    set_limits = _awaited(Store.set_limits)
     session = _awaited(Store.session)
     sessions = _awaited(Store.sessions)
     encrypt = _awaited(Store.encrypt)
@@ -155,6 +158,7 @@ class AsyncStore:
     run_due = _awaited(Store.run_due)
     next_deadline = _awaited(Store.next_deadline)
     nudge = _awaited(Store.nudge)
+    trace = _awaited(Store.trace)
     orphans = _awaited(Store.orphans)
     reconcile = _awaited(Store.reconcile)
     verify = _awaited(Store.verify)
@@ -220,6 +224,18 @@ class AsyncStore:
         except ClosedError as error:
             if error.reason is not Status.CLOSED:
                 raise
+
+    async def wait(self, session: bytes, epoch: int, timeout: Optional[Duration] = None) -> int:
+        """The same on a thread of its own, so that the worker goes on; it may be cancelled."""
+        stop = threading.Event()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="pawl-wait")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                thread, self._store._wait, session, epoch, timeout, stop
+            )
+        finally:
+            stop.set()
+            thread.shutdown(wait=False)
 
     async def _wait(self, descriptor: Optional[int], seconds: Optional[float]) -> None:
         """Waits until the descriptor is readable, the time is over, or somebody closes."""

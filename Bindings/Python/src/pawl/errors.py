@@ -78,6 +78,7 @@ class Status(Code):
     STATE_SUITE = 0x0805
     STATE_SELF = 0x0905
     STATE_RESERVATION = 0x0A05
+    STATE_MODE = 0x0B05
     LIMIT_SECRET = 0x0109
     LIMIT_ATTRIBUTES = 0x0209
     LIMIT_SLOTS = 0x0309
@@ -87,6 +88,7 @@ class Status(Code):
     LIMIT_INDEX = 0x0709
     LIMIT_SESSIONS = 0x0809
     LIMIT_PACKAGES = 0x0909
+    LIMIT_QUEUE = 0x0A09
     CORRUPT_KEY_LOST = 0x010B
     CORRUPT_NOT_PAWL = 0x020B
     STORE_INDETERMINATE = 0x010C
@@ -99,7 +101,9 @@ class Status(Code):
     BUSY_REENTERED = 0x010D
     BUSY_CHANGED = 0x020D
     BUSY_RATE = 0x030D
+    BUSY_WAITING = 0x040D
     CLOSED_FORKED = 0x010E
+    CLOSED_SESSION = 0x020E
 
 
 class PawlError(Exception):
@@ -191,11 +195,11 @@ class StoreError(PawlError):
 
 
 class BusyError(PawlError):
-    """Try again later: another writer, too often, or from inside one of the store's callbacks."""
+    """Try again later: another writer, too often, not in time, or from inside a callback."""
 
 
 class ClosedError(PawlError):
-    """The store or batch is closed, or was inherited through fork()."""
+    """The store, batch or session is closed, or the store was inherited through fork()."""
 
 
 class DesynchronizedError(PawlError):

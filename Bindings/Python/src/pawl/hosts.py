@@ -3,8 +3,8 @@
 
 Their methods are called on the thread that called Pawl. What they raise becomes a code for Pawl,
 and the `__cause__` of the `PawlError` that the call then raises, if it does. An exception that is
-no `Exception` (KeyboardInterrupt), or that comes from a clock, is raised as it is when the call
-returns; the call itself may have succeeded.
+no `Exception` (KeyboardInterrupt), or that comes from a clock or a tracer, is raised as it is when
+the call returns; the call itself may have succeeded.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ import ctypes
 import itertools
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, Optional, Protocol, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Tuple, TypeVar, Union
 
 from . import _abi
 from .errors import HostError, Status, error_of
-from .values import Buffer, Duration, duration_ns
+from .values import Buffer, Constructor, Duration, Step, StepEvent, duration_ns
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970-01-01 UTC. Called while the store is locked: it must return at once."""
 
 T = TypeVar("T")
+
+
+Tracer = Callable[[Step], None]
+"""Told of each step, by the thread whose call made it. It must not call the store."""
 
 
 class Vault(Protocol):
@@ -96,6 +100,7 @@ class Host:
         vault_lease: Duration,
     ) -> None:
         self._local = threading.local()
+        self._traces: List[_abi.Trace] = []
         self.clock = None if clock is None else self._clock_table(clock)
         self.vault = None if vault is None else self._vault_table(vault, vault_lease)
         self.storage = None if storage is None else self._storage_table(storage)
@@ -146,6 +151,20 @@ class Host:
                 return self._failed(error)
 
         return call
+
+    def trace_table(self, trace: Tracer) -> _abi.Trace:
+        """A table that stays for as long as the store: a call under way may still use it."""
+
+        def step(_context: Optional[int], found: Any) -> None:
+            try:
+                trace(_step(found[0]))
+            except BaseException as error:
+                self._record(None, error)
+
+        self._present = True
+        table = _abi.Trace(step=_abi.STEP(step))
+        self._traces.append(table)
+        return table
 
     def _clock_table(self, clock: Clock) -> _abi.Clock:
         last = time.time_ns()
@@ -253,6 +272,18 @@ class Host:
             commit=_abi.COMMIT(self._safe(commit)),
             rollback=_abi.ROLLBACK(self._safe(rollback)),
         )
+
+
+def _step(found: Any) -> Step:
+    return Step(
+        event=StepEvent(found.event),
+        session=bytes(found.session),
+        offer=bytes(found.offer),
+        before=getattr(found, "from"),
+        after=found.to,
+        target=found.target,
+        constructor=Constructor(found.constructor),
+    )
 
 
 _NONE: Dict[Optional[int], BaseException] = {}

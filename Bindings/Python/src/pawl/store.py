@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
+import time
 import weakref
 from contextlib import contextmanager
 from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
@@ -27,8 +29,8 @@ from . import _abi
 from ._abi import copied, counted, library, text, utf8
 from ._handle import Handle, filled, rows
 from .accounts import Accounts, item_row
-from .errors import ClosedError, Status, StoreError
-from .hosts import Clock, Host, ListedVault, Storage, Vault
+from .errors import BusyError, ClosedError, Status, StoreError
+from .hosts import Clock, Host, ListedVault, Storage, Tracer, Vault
 from .values import (
     KEEP,
     Buffer,
@@ -511,6 +513,45 @@ class Store(Credentials, Accounts):
         self._handle.call(library.pawl_store_next_deadline, byref(deadline))
         return ever(deadline.value)
 
+    def wait(self, session: bytes, epoch: int, timeout: Optional[Duration] = None) -> int:
+        """Waits until a session has reached `epoch`, which `rekey` said; returns the one it has.
+
+        At most `timeout` (seconds or timedelta; None: as long as it takes). Wakes for what any
+        thread or process does with the store's file, and at once for what has happened already;
+        somebody must go on with `items` meanwhile. BusyError (`BUSY_WAITING`): not in time.
+        ClosedError: `CLOSED_SESSION`, by this side or the other; `CLOSED`, the store.
+        """
+        return self._wait(session, epoch, timeout, threading.Event())
+
+    def _wait(
+        self, session: bytes, epoch: int, timeout: Optional[Duration], stop: threading.Event
+    ) -> int:
+        id = sized(session, _abi.PAWL_SESSION_ID_SIZE)
+        epoch = bounded(epoch, 32, Status.MISUSE_SIZE)
+        end = None if timeout is None else time.monotonic_ns() + duration_ns(timeout)
+        reached = c_uint32()
+        while True:
+            left = _SLICE if end is None else max(0, end - time.monotonic_ns())
+            try:
+                # Not for longer: until it comes back nobody can close the store, nor a signal in.
+                self._handle.call(
+                    library.pawl_session_wait, id, epoch, min(left, _SLICE), byref(reached)
+                )
+                return reached.value
+            except BusyError as error:
+                is_over = stop.is_set() or (end is not None and left <= _SLICE)
+                if is_over or error.reason is not Status.BUSY_WAITING:
+                    raise
+
+    def trace(self, tracer: Optional[Tracer]) -> None:
+        """Has each step of a session's rekeying told, once it is committed; None ends that.
+
+        Those alone that calls through this store made. What the tracer raises, the call raises
+        that made the step; it was committed nonetheless. `pawl.trace` draws pictures of steps.
+        """
+        table = None if tracer is None else self._handle.host.trace_table(tracer)
+        self._handle.call(library.pawl_store_trace, table)
+
     def fileno(self) -> int:
         """A descriptor that is readable while a job is due or an item can be taken.
 
@@ -560,6 +601,7 @@ class Store(Credentials, Accounts):
 
 _JOBS = 100
 _LOOK = 0.1  # seconds
+_SLICE = 100_000_000  # nanoseconds
 
 # ---------------------------------------------------------------- to C
 

@@ -399,6 +399,22 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class RekeyLimits:
+    """By what an epoch of a session is over; 0: not by that."""
+
+    messages: int = 0
+    """That this side has sent."""
+    bytes: int = 0
+    """That this side has sent; those of `encrypt` are counted with the next reservation."""
+    interval: Duration = 0
+    """Since it began, in seconds or as a timedelta: a job of the schedule."""
+    perfect: bool = False
+    """Each message leaves under an epoch that began after the one before it was sent."""
+    queue: int = 0
+    """Messages that may wait for an epoch then, at most 4096; 0: 64."""
+
+
+@dataclass(frozen=True)
 class Session:
     """One side of two accounts' shared ratchet."""
 
@@ -415,6 +431,12 @@ class Session:
     """The next index expected in this epoch."""
     skipped: int
     """Keys kept for messages that are late."""
+    target: Optional[int]
+    """The epoch that a rekey under way leads to. None: none is."""
+    queued: int
+    """Messages that wait for an epoch."""
+    limits: RekeyLimits
+    """What `set_limits` has set, the interval in seconds."""
     initiator: bool
     """This side started it."""
     confirmed: bool
@@ -492,6 +514,14 @@ class Event(Code):
     """Nobody answered this session's set-up; a request asks for a new package."""
     SESSION_ENDED = 5
     """A session that was receive-only, or never confirmed, is erased."""
+    EPOCH = 6
+    """`count` is the epoch that counts: one that `rekey` promised, or later."""
+    STALLED = 7
+    """The peer did not answer a rekey `count` times; it goes on being asked."""
+    SESSION_CLOSED = 8
+    """The peer has closed this session; it is receive-only."""
+    UNSENT = 9
+    """The message with ticket `count` will not be sent: its session is over."""
 
 
 class Request(Code):
@@ -515,7 +545,7 @@ class Item:
     attempts: int
     """How often it was handed out before."""
     count: int
-    """As its event says, else 0."""
+    """As its event says; of a frame the ticket of its message, if that had to wait; else 0."""
     account: bytes
     """The id of the account it is about."""
     session: Optional[bytes]
@@ -536,6 +566,63 @@ class Item:
     def lease(self) -> datetime:
         """`lease_ns` as a datetime in UTC."""
         return _moment(self.lease_ns)
+
+
+# ---------------------------------------------------------------- the trace
+
+
+class StepEvent(Code):
+    """What happened to the rekeying of a session."""
+
+    OFFERED = 1
+    """This side asks for an epoch."""
+    ANSWERED = 2
+    """It answers the peer's offer."""
+    LEADS = 3
+    """Both have offered; this side's counts."""
+    YIELDS = 4
+    """Both have offered; the peer's counts, and is answered."""
+    REPEATED = 5
+    """It says again what the peer has not seen."""
+    COMMITTED = 6
+    """The epoch counts."""
+    REFUSED = 7
+    """Too many offers: come again later."""
+    POSTPONED = 8
+    """The peer asks to come again later."""
+    STALE = 9
+    """The peer speaks of an epoch that is over."""
+    RETRIED = 10
+    """Nothing came back in time: the same again."""
+    CLOSED = 11
+    """The peer has closed the session."""
+
+
+class Constructor(Code):
+    """What became of the key pair behind this side's offer."""
+
+    NONE = 0
+    CREATED = 1
+    USED = 2
+    WIPED = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A transition of a session's rekeying. No secret is in it."""
+
+    event: StepEvent
+    session: bytes
+    """The id of this side of the session."""
+    offer: bytes
+    """Which exchange: 16 bytes, the same on both sides."""
+    before: int
+    """The epoch before."""
+    after: int
+    """The epoch after."""
+    target: int
+    """The epoch that it is about."""
+    constructor: Constructor
 
 
 # ---------------------------------------------------------------- the store itself
