@@ -56,6 +56,7 @@ struct Outgoing {
         if outcome.committed != nil { try begun(session) }
         if outcome.isStalled { try tell(.stalled, session, count: UInt64(session.rekey.attempts)) }
         if says.contains(.nudge), !session.pace.mayNudge(now: now) { says.remove(.nudge) }
+        if says.contains(.closed), !session.pace.maySayClosed(now: now) { says.remove(.closed) }
 
         var number: UInt64?
         if let waiting = try message == nil ? nextQueued(session) : nil {
