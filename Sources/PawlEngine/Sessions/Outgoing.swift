@@ -34,7 +34,8 @@ struct Outgoing {
         session.pace.sentBytes &+= UInt64(message?.count ?? 0)
         let seq = try transaction.enqueue(
             .frame(
-                frame.bytes, isMessage: message != nil, count: ticket, session: session.id, account: session.account,
+                frame.bytes, isMessage: message != nil, count: ticket, session: session.id,
+                account: session.account,
                 peer: session.peer))
         withExtendedLifetime((terms, frame, encoded)) {}
         return seq
