@@ -62,10 +62,11 @@ final class FaultPlan: @unchecked Sendable {
     }
 }
 
-/// An engine that fails where its plan says.
+/// An engine that fails where its plan says, and whenever it is called from what it calls.
 final class FaultyStorage: StoragePort {
     private let inner: any StoragePort
     let plan: FaultPlan
+    private var isVisiting = false
 
     init(_ inner: any StoragePort, _ plan: FaultPlan) {
         self.inner = inner
@@ -73,6 +74,7 @@ final class FaultyStorage: StoragePort {
     }
 
     private func step() throws(Failure) {
+        guard !isVisiting else { throw .misuse(.handle) }
         guard plan.step() == .pass else {
             if plan.hasCrashed { inner.rollback() }
             throw FaultPlan.failure
@@ -86,6 +88,8 @@ final class FaultyStorage: StoragePort {
 
     func get(_ key: Bytes, _ body: (Bytes) throws(Failure) -> Void) throws(Failure) -> Bool {
         try step()
+        isVisiting = true
+        defer { isVisiting = false }
         return try inner.get(key, body)
     }
 
@@ -103,6 +107,8 @@ final class FaultyStorage: StoragePort {
         from: Bytes, to: Bytes, limit: Int, _ body: (Bytes, Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
         try step()
+        isVisiting = true
+        defer { isVisiting = false }
         try inner.scan(from: from, to: to, limit: limit, body)
     }
 

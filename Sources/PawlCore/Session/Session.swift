@@ -503,7 +503,7 @@ extension Session.Inbound {
 package struct ClosedEpoch {
     package let epoch: UInt32
     private let end: UInt32
-    private let lanes: Lanes
+    private var lanes: Lanes
     private static let format: UInt8 = 1
 
     fileprivate init(epoch: UInt32, end: UInt32, lanes: Lanes) {
@@ -511,6 +511,9 @@ package struct ClosedEpoch {
         self.end = end
         self.lanes = lanes
     }
+
+    /// A late message has come.
+    package mutating func note(_ frame: Frame) { lanes.note(frame.lane, frame.index) }
 
     /// What a frame of this epoch is whose key is not kept.
     package func verdict(_ frame: Frame) -> Failure {

@@ -127,21 +127,34 @@ final class Inbox {
     /// What a message of an epoch is whose chain is gone, and its key. Of one that is forgotten nothing can be said but
     /// how far this side is.
     private func verdict(_ frame: Frame, _ open: OpenSession) throws(Failure) -> Failure {
-        if let closed = open.closed.first(where: { $0.epoch == frame.epoch }) {
-            return closed.verdict(frame)
-        }
-        var verdict = Failure.replay
-        let buffer = try transaction.get(.epoch(open.session.id, frame.epoch))
-        if let buffer {
-            verdict = try ClosedEpoch(decoding: buffer, epoch: frame.epoch).verdict(frame)
-        }
+        let closed = try closedEpoch(frame, open)
+        let verdict = closed?.verdict(frame) ?? .replay
         // A peer that goes on in an epoch that is over was put back, or does not know that the session is closed.
         let reminder = open.session.rekey.reminder
-        if buffer == nil || verdict == .auth || reminder == .closed {
+        if closed == nil || verdict == .auth || reminder == .closed {
             open.outcome.say(reminder)
             open.isChanged = true
         }
         return verdict
+    }
+
+    private func closedEpoch(
+        _ frame: Frame, _ open: OpenSession
+    ) throws(Failure) -> ClosedEpoch? {
+        if let closed = open.closed.first(where: { $0.epoch == frame.epoch }) { return closed }
+        guard let buffer = try transaction.get(.epoch(open.session.id, frame.epoch)) else {
+            return nil
+        }
+        return try ClosedEpoch(decoding: buffer, epoch: frame.epoch)
+    }
+
+    /// A late message of an epoch whose chain is gone: its lane is noted, or a repeat would look like a peer that was
+    /// put back.
+    private func noteLate(_ frame: Frame, _ open: OpenSession) throws(Failure) {
+        guard var closed = try closedEpoch(frame, open) else { return }
+        closed.note(frame)
+        open.closed.removeAll { $0.epoch == frame.epoch }
+        open.closed.append(closed)
     }
 
     private func commit(
@@ -166,6 +179,7 @@ final class Inbox {
         if !peer.record.isSettled(session.id) {
             peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
         }
+        if opened.source == .closed { try noteLate(frame, open) }
         try session.accept(opened, frame, decision, now: now)
         withExtendedLifetime(opened) {}
         open.isChanged = true

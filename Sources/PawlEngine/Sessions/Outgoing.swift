@@ -160,31 +160,52 @@ struct Outgoing {
         _ session: Session
     ) throws(Failure) -> (message: SecretBuffer, ticket: UInt64)? {
         guard session.pace.queued > 0, session.epoch >= session.pace.nextEpoch else { return nil }
-        var first: (message: SecretBuffer, ticket: UInt64)?
+        let first = try takeQueued(session, limit: 1).first
+        if first == nil { session.pace.queued = 0 } else { session.pace.wasSent(in: session.epoch) }
+        return first
+    }
+
+    /// Lets all messages leave: none waits for an epoch any more.
+    func sendQueue(_ session: Session) throws(Failure) {
+        guard session.pace.queued > 0 else { return }
+        for waiting in try takeQueued(session, limit: Int.max) {
+            _ = try post(session, waiting.message.bytes, ticket: waiting.ticket)
+            withExtendedLifetime(waiting) {}
+        }
+        session.pace.queued = 0
+    }
+
+    /// Takes the oldest messages out of the queue; a damaged one will not leave.
+    private func takeQueued(
+        _ session: Session, limit: Int
+    ) throws(Failure) -> [(message: SecretBuffer, ticket: UInt64)] {
+        var taken: [(message: SecretBuffer, ticket: UInt64)] = []
+        var damaged: [UInt64] = []
         try transaction.scanRaw(.of(.queued, session.id)) { (row, value) throws(Failure) in
             transaction.delete(row)
             session.pace.queued -= session.pace.queued > 0 ? 1 : 0
             do throws(Failure) {
-                first = (try transaction.sealer.open(value, for: row), row.number)
-                return false
+                taken.append((try transaction.sealer.open(value, for: row), row.number))
             } catch {
                 guard error == .corrupt(.record) else { throw error }
-                try tell(.unsent, session, count: row.number)
-                return true
+                damaged.append(row.number)
             }
+            return taken.count < limit
         }
-        if first == nil { session.pace.queued = 0 } else { session.pace.wasSent(in: session.epoch) }
-        return first
+        for ticket in damaged { try tell(.unsent, session, count: ticket) }
+        return taken
     }
 
     /// Tells the host of each message that will not leave.
     func dropQueue(_ session: Session) throws(Failure) {
         guard session.pace.queued > 0 else { return }
-        try transaction.scanRaw(.of(.queued, session.id)) { (row, _) throws(Failure) in
+        var tickets: [UInt64] = []
+        try transaction.scanRaw(.of(.queued, session.id)) { (row, _) in
             transaction.delete(row)
-            try tell(.unsent, session, count: row.number)
+            tickets.append(row.number)
             return true
         }
+        for ticket in tickets { try tell(.unsent, session, count: ticket) }
         session.pace.queued = 0
     }
 }

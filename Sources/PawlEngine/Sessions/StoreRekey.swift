@@ -36,10 +36,9 @@ extension Store {
             session.pace.limits = limits
             let outgoing = outgoing(transaction)
             try outgoing.plan(session)
-            // Nothing waits any more.
-            while !limits.isPerfect, session.pace.queued > 0 {
+            if !limits.isPerfect {
                 session.pace.nextEpoch = 0
-                try outgoing.follow(Rekey.Outcome(), of: session)
+                try outgoing.sendQueue(session)
             }
             try transaction.put(session)
         }
