@@ -66,6 +66,8 @@ Session = struct(FLAGS, ("id", ID), ("account", ID), ("suite", c_uint32), ("epoc
                  ("target", c_uint32), ("messages", c_uint32), ("limit_flags", c_uint32),
                  ("bytes", ctypes.c_uint64), ("interval", c_int64), ("queue", c_uint32),
                  ("queued", c_uint32), ("created", c_int64), ("ends", c_int64), *PEER)
+Limits = struct(FLAGS, ("messages", c_uint32), ("queue", c_uint32), ("bytes", ctypes.c_uint64),
+                ("interval", c_int64))
 Frame = struct(FLAGS, ("bytes", c_void_p), ("size", c_size_t))
 ReceivedFrame = struct(FLAGS, ("session", ID), ("epoch", c_uint32), ("index", c_uint32))
 Item = struct(("kind", c_uint32), ("what", c_uint32), ("attempts", c_uint32),
@@ -133,11 +135,14 @@ class Peer:
     def shut(self) -> None:
         self.call.loaded.pawl_store_close(self.store)
 
+    def copy(self, path: Path) -> Path:
+        """The store as it is now."""
+        self.call("store_copy", self.store, os.fsencode(path), len(os.fsencode(path)))
+        return path
+
     def restored(self, folder: Path) -> "Peer":
         """The store as it is now, opened from a copy."""
-        copy = os.fsencode(folder / "copy.pawl")
-        self.call("store_copy", self.store, copy, len(copy))
-        return Peer("", self.now, folder / "copy.pawl")
+        return Peer("", self.now, self.copy(folder / "copy.pawl"))
 
     def run_due(self) -> None:
         self.call("store_run_due", self.store, 10_000, None, None)
@@ -164,6 +169,14 @@ class Peer:
         out, size = ctypes.create_string_buffer(len(text) + OVERHEAD), c_size_t()
         self.call("session_encrypt", self.store, session, text, len(text), out, len(out), byref(size))
         return out.raw[:size.value]
+
+    def send(self, session: bytes, text: bytes) -> int:
+        ticket = ctypes.c_uint64()
+        self.call("session_send", self.store, session, text, len(text), byref(ticket))
+        return ticket.value
+
+    def limit(self, session: bytes, **limits: int) -> None:
+        self.call("session_set_limits", self.store, session, byref(Limits(**limits)))
 
     def receive(self, data: bytes) -> Received:
         frame, received = Frame(bytes=address(data), size=len(data)), ReceivedFrame()

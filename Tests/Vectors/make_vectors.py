@@ -422,34 +422,38 @@ def refused_frames(bob: Any, package: bytes) -> List[Dict[str, str]]:
     return [{"why": why, "status": status, "bytes": data.hex()} for why, status, data in cases]
 
 
-def rekeying(ada: Initiator, bob: Responder, package: bytes) -> Rekeying:
-    made = Rekeying(ada, bob, package)
-    made.found["suite_2"] = layout_of_suite_2(made.found)
-    return made
-
-
 def vectors() -> Dict[str, Any]:
-    ada = Initiator("ada", drawer("ada"), lambda: NOW)
-    bob = Responder("żółw", drawer("bob"), lambda: NOW)
-    package, *keys = bob.package(2)
-    (private,) = bob.packages.values()
-    secrets = dict(private.one_time)
-    found = {
-        "now": NOW, "initiator": identity(ada), "responder": identity(bob),
-        "package": {
-            "id": private.package.id.hex(), "suites": private.package.suites.hex(),
-            "not_before": private.package.not_before, "not_after": private.package.not_after,
-            "init_secret": private.init.hex(), "init_key": private.package.init.hex(),
-            "hash": wire.package_hash(package).hex(), "bytes": package.hex()},
-        "one_time_keys": [
-            {"id": number, "secret": secrets[number].hex(),
-             "key": wire.read_packages(package + data)[2].public.hex(),  # type: ignore[union-attr]
-             "bytes": data.hex()}
-            for number, data in enumerate(keys, 1)]}
-    return {**found, "refused_packages": refused_packages(bob),
-            "refused_frames": refused_frames(bob, package),
-            "sessions": [long_session(ada, bob, package, keys[1]), short_session(ada, bob, package)],
-            "rekeying": rekeying(ada, bob, package).found}
+    return Made().vectors
+
+
+class Made:
+    """All vectors, and both sides of the rekeying while they are held."""
+
+    def __init__(self) -> None:
+        ada = Initiator("ada", drawer("ada"), lambda: NOW)
+        bob = Responder("żółw", drawer("bob"), lambda: NOW)
+        package, *keys = bob.package(2)
+        (private,) = bob.packages.values()
+        secrets = dict(private.one_time)
+        found = {
+            "now": NOW, "initiator": identity(ada), "responder": identity(bob),
+            "package": {
+                "id": private.package.id.hex(), "suites": private.package.suites.hex(),
+                "not_before": private.package.not_before, "not_after": private.package.not_after,
+                "init_secret": private.init.hex(), "init_key": private.package.init.hex(),
+                "hash": wire.package_hash(package).hex(), "bytes": package.hex()},
+            "one_time_keys": [
+                {"id": number, "secret": secrets[number].hex(),
+                 "key": wire.read_packages(package + data)[2].public.hex(),  # type: ignore[union-attr]
+                 "bytes": data.hex()}
+                for number, data in enumerate(keys, 1)]}
+        refused = {"refused_packages": refused_packages(bob), "refused_frames": refused_frames(bob, package)}
+        sessions = [long_session(ada, bob, package, keys[1]), short_session(ada, bob, package)]
+        rekeying = Rekeying(ada, bob, package)
+        self.sides = rekeying.sides
+        self.vectors = {
+            **found, **refused, "sessions": sessions,
+            "rekeying": {**rekeying.found, "suite_2": layout_of_suite_2(rekeying.found)}}
 
 
 def text() -> str:
