@@ -211,10 +211,11 @@ test-example: toolchain
 test-readme: lib $B/venv/.made
 	@$(PYTHON) Tests/Scripts/readme.py README.md
 
-test-long: test $(C_TESTS) fuzz ## the long run: 1,000 kills, long races, the thread sanitizer
+test-long: test $(C_TESTS) fuzz ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored
 	@PAWL_LONG=1 Tests/Scripts/each $(C_TESTS)
 	$(SWIFT) test --sanitize=thread --scratch-path .build/tsan
-	$(SWIFT) test -c release --scratch-path .build/swift
+	PAWL_LONG=1 $(SWIFT) test -c release --scratch-path .build/swift
+	@$(PYTHON) Tests/Scripts/planted.py
 
 # ---------------------------------------------------------------- lint
 

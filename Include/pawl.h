@@ -654,8 +654,8 @@ pawl_status pawl_store_nudge(pawl_store *store);
 #define PAWL_REQUEST_PACKAGE 1 /* fetch a key package of `peer`; answer with its bytes */
 
 /* What leaves the library: written in the transaction that decided it, handed out at least once. Items of one lane
- * (the frames of a session, the requests of an account, the events of an account) are handed out in the
- * order of `seq`, and a lane that is stuck holds up no other. */
+ * (the frames of a session that carry messages, those that carry none, the requests of an account, its events) are
+ * handed out in the order of `seq`, and a lane that is stuck holds up no other. */
 typedef struct pawl_item {
     uint32_t struct_size;
     uint32_t kind;     /* PAWL_ITEM_* */

@@ -1,8 +1,9 @@
-/* send_file STORE SOCKET PACKAGE FILE: Alice sends a file to Bob over a socket that may lose, repeat and reorder what
- * it carries. The other end is Bindings/Python/examples/receive_file.py. Killed anywhere and started again, it goes on.
+/* send_file STORE SOCKET PACKAGE FILE [TRACE]: Alice sends a file to Bob over a socket that may lose, repeat and reorder
+ * what it carries. The other end is Bindings/Python/examples/receive_file.py. Killed anywhere and started again, it goes on.
  *
  * The messages wait in the outbox, which lends them out: those that Bob does not acknowledge while they are lent come
- * again by themselves. The file PACKAGE stands for the server that hands out Bob's key packages. Before trusting what
+ * again by themselves. While they flow, both sides ask for new keys at the same instants; what that takes goes through
+ * the outbox, too. TRACE is a file that gets a line for each step of it. The file PACKAGE stands for the server that hands out Bob's key packages. Before trusting what
  * arrives through it, Alice and Bob compare safety numbers: see safety_number.c. The store's passphrase comes
  * from the environment variable PAWL_PASSPHRASE.
  */
@@ -22,17 +23,23 @@ enum {
     ID = 8,          /* of a transfer: random bytes */
     HEADER = ID + 8, /* of a message: id, number of this chunk, number of chunks, both little endian */
     CHUNK = 4096,
-    WINDOW = 64,   /* messages under way at once */
+    WINDOW = 16,   /* messages under way at once */
     PATIENCE = 30, /* seconds without an acknowledgement */
     PACKET_MAX = 65536
 };
 static const int64_t LEASE = 100000000; /* 0.1 seconds: more than a message and its acknowledgement take */
+static const int64_t REKEY = 50000000;  /* new keys whenever the clock shows a multiple of this */
+static const uint64_t NOT_QUEUED = UINT64_MAX;
 
 static pawl_store *store;
-static uint8_t account[PAWL_ACCOUNT_ID_SIZE];
+static uint8_t account[PAWL_ACCOUNT_ID_SIZE], session[PAWL_SESSION_ID_SIZE];
+static FILE *trace;
 
-/* What is being sent, stored as a credential under the file's name so that a new process finds it: record[0] is the
- * transfer's id, record[1 + i] the number of the outbox item that carries chunk i, 0 once it has arrived. */
+/* What is being sent, and what is known of it, stored as a credential under the file's name so that a new process finds
+ * it: record[0] is the transfer's id, record[1 + i] the number of the outbox item that carries chunk i, 0 once it has
+ * arrived. */
+static uint8_t *content;
+static size_t content_size;
 static uint64_t *record;
 static size_t chunks, missing;
 
@@ -97,10 +104,10 @@ static uint8_t *read_file(const char *path, size_t *size) {
 }
 
 /* The session to send in: the one that there is, or a new one from Bob's package. */
-static void find_session(pawl_store *batch, const char *package, uint8_t session[PAWL_SESSION_ID_SIZE]) {
+static void find_session(const char *package) {
     pawl_view *view = NULL;
     pawl_peer bob = PAWL_INIT(pawl_peer);
-    pawl_status status = pawl_peer_get(batch, account, "bob", 3, &view);
+    pawl_status status = pawl_peer_get(store, account, "bob", 3, &view);
     if (status != PAWL_NOT_FOUND) {
         check(status, "peer");
         check(pawl_view_peer(view, 0, &bob), "row");
@@ -113,41 +120,36 @@ static void find_session(pawl_store *batch, const char *package, uint8_t session
     start.peer_name_size = 3;
     uint8_t *bytes = read_file(package, &start.package_size);
     start.package = bytes;
-    check(pawl_session_start(batch, account, &start, session), "start");
+    check(pawl_session_start(store, account, &start, session), "start");
     free(bytes);
+}
+
+static int64_t now_ns(void) {
+    struct timespec time;
+    check_system(clock_gettime(CLOCK_REALTIME, &time) == 0, "clock");
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void note_step(void *context, const pawl_step *step) {
+    (void)context;
+    fprintf(trace, "%lld %u %u %u %u ", (long long)now_ns(), step->event, step->from, step->to, step->target);
+    for (size_t i = 0; i < sizeof step->offer; i++) fprintf(trace, "%02x", step->offer[i]);
+    fprintf(trace, " %u\n", step->constructor);
+    fflush(trace);
 }
 
 static void put_number(uint8_t *to, size_t value) {
     for (int i = 0; i < 4; i++) to[i] = (uint8_t)(value >> 8 * i);
 }
 
-/* One transaction: either the session is there and all messages and the record of them are in the store, or nothing. */
-static void queue_file(const pawl_scope *scope, const char *name, const char *package) {
-    size_t size = 0;
-    uint8_t *bytes = read_file(name, &size);
-    chunks = size / CHUNK + 1; /* the last one may be empty */
+static void begin_transfer(void) {
+    chunks = content_size / CHUNK + 1; /* the last one may be empty */
     record = allocate((1 + chunks) * sizeof *record);
     check_system(getentropy(&record[0], ID) == 0, "random");
-
-    pawl_store *batch = NULL;
-    uint8_t session[PAWL_SESSION_ID_SIZE], message[HEADER + CHUNK];
-    check(pawl_batch_begin(store, &batch), "batch");
-    find_session(batch, package, session);
-    for (size_t i = 0; i < chunks; i++) {
-        size_t length = i + 1 < chunks ? CHUNK : size % CHUNK;
-        memcpy(message, &record[0], ID);
-        put_number(message + ID, i);
-        put_number(message + ID + 4, chunks);
-        memcpy(message + HEADER, bytes + i * CHUNK, length);
-        check(pawl_session_send(batch, session, message, HEADER + length, &record[1 + i]), "send");
-    }
-    check(pawl_credential_put(batch, scope, name, strlen(name), record, (1 + chunks) * sizeof *record, NULL, NULL),
-          "put");
-    check(pawl_batch_commit(batch), "commit");
-    free(bytes);
+    for (size_t i = 0; i < chunks; i++) record[1 + i] = NOT_QUEUED;
 }
 
-/* Goes on with what an earlier process queued, if it did. */
+/* Goes on with what an earlier process began, if it did. */
 static int resume(const pawl_scope *scope, const char *name) {
     pawl_view *view = NULL;
     pawl_status status = pawl_credential_get(store, scope, name, strlen(name), &view);
@@ -159,10 +161,42 @@ static int resume(const pawl_scope *scope, const char *name) {
     record = allocate(found.secret_size);
     memcpy(record, found.secret, found.secret_size);
     pawl_view_close(view);
+    if (chunks != content_size / CHUNK + 1) fail(name, "it has changed since its transfer began");
     return 1;
 }
 
-/* Does what the store wants done. A frame is not settled when it left, but when Bob says that he has it. */
+/* Encrypts the next messages, no more than may be under way. One transaction: messages and the record of them are in the
+ * store, or neither. */
+static void queue_chunks(const pawl_scope *scope, const char *name) {
+    size_t under_way = 0, next = 0;
+    for (size_t i = 0; i < chunks; i++) under_way += record[1 + i] != 0 && record[1 + i] != NOT_QUEUED;
+    while (next < chunks && record[1 + next] != NOT_QUEUED) next++;
+    if (next == chunks || under_way > WINDOW / 2) return;
+
+    uint8_t message[HEADER + CHUNK];
+    pawl_store *batch = NULL;
+    check(pawl_batch_begin(store, &batch), "batch");
+    for (; next < chunks && under_way < WINDOW; next++, under_way++) {
+        size_t length = next + 1 < chunks ? CHUNK : content_size % CHUNK;
+        memcpy(message, &record[0], ID);
+        put_number(message + ID, next);
+        put_number(message + ID + 4, chunks);
+        memcpy(message + HEADER, content + next * CHUNK, length);
+        check(pawl_session_send(batch, session, message, HEADER + length, &record[1 + next]), "send");
+    }
+    check(pawl_credential_put(batch, scope, name, strlen(name), record, (1 + chunks) * sizeof *record, NULL, NULL),
+          "put");
+    check(pawl_batch_commit(batch), "commit");
+}
+
+static int is_chunk(uint64_t seq) {
+    for (size_t i = 0; i < chunks; i++)
+        if (record[1 + i] == seq) return 1;
+    return 0;
+}
+
+/* Does what the store wants done. A message is not settled when it left, but when Bob says that he has it; a frame without
+ * one is, as the schedule says again what is lost of it. */
 static void work(int link, const char *package) {
     size_t ran = 0;
     do check(pawl_store_run_due(store, 100, &ran, NULL), "run due");
@@ -174,17 +208,21 @@ static void work(int link, const char *package) {
         pawl_item item = PAWL_INIT(pawl_item);
         check(pawl_view_item(items, row, &item), "row");
         if (item.kind == PAWL_ITEM_FRAME) {
-            if (send(link, item.body, item.body_size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) continue;
-            check_system(errno == EAGAIN || errno == EWOULDBLOCK, "link");
-            check(pawl_outbox_fail(store, item.seq, LEASE), "fail"); /* not now, so later */
+            if (send(link, item.body, item.body_size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+                check_system(errno == EAGAIN || errno == EWOULDBLOCK, "link");
+                check(pawl_outbox_fail(store, item.seq, LEASE), "fail"); /* not now, so later */
+            } else if (!is_chunk(item.seq)) {
+                check(pawl_outbox_ack(store, &item.seq, 1), "ack");
+            }
         } else if (item.kind == PAWL_ITEM_REQUEST && item.what == PAWL_REQUEST_PACKAGE) {
             size_t size = 0;
             uint8_t *bytes = read_file(package, &size);
             check(pawl_outbox_answer(store, item.seq, bytes, size), "answer");
             free(bytes);
         } else {
-            fprintf(stderr, "send_file: event %u about %.*s\n", item.what, (int)item.peer_name_size,
-                    (const char *)item.peer_name);
+            if (item.what != PAWL_EVENT_EPOCH)
+                fprintf(stderr, "send_file: event %u about %.*s\n", item.what, (int)item.peer_name_size,
+                        (const char *)item.peer_name);
             check(pawl_outbox_ack(store, &item.seq, 1), "ack");
         }
     }
@@ -209,7 +247,7 @@ static size_t hear(const uint8_t *packet, size_t packet_size) {
     if (size != ID + (chunks + 7) / 8 || memcmp(text, &record[0], ID) != 0) return 0;
     uint64_t done[10000];
     for (size_t i = 0; i < chunks && count < 10000; i++) {
-        if (record[1 + i] == 0 || (text[ID + i / 8] >> i % 8 & 1) == 0) continue;
+        if (record[1 + i] == 0 || record[1 + i] == NOT_QUEUED || (text[ID + i / 8] >> i % 8 & 1) == 0) continue;
         done[count++] = record[1 + i];
         record[1 + i] = 0;
     }
@@ -219,17 +257,26 @@ static size_t hear(const uint8_t *packet, size_t packet_size) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) fail("usage", "send_file STORE SOCKET PACKAGE FILE");
+    if (argc != 5 && argc != 6) fail("usage", "send_file STORE SOCKET PACKAGE FILE [TRACE]");
     const char *package = argv[3], *name = argv[4];
     open_store(argv[1]);
     find_account();
+    if (argc == 6) {
+        trace = fopen(argv[5], "a");
+        check_system(trace != NULL, argv[5]);
+        pawl_trace tracing = PAWL_INIT(pawl_trace);
+        tracing.step = note_step;
+        check(pawl_store_trace(store, &tracing), "trace");
+    }
     pawl_scope scope = PAWL_INIT(pawl_scope);
     scope.user = "alice";
     scope.user_size = 5;
     scope.project = "transfers";
     scope.project_size = 9;
-    if (!resume(&scope, name)) queue_file(&scope, name, package);
-    missing = chunks;
+    content = read_file(name, &content_size);
+    if (!resume(&scope, name)) begin_transfer();
+    find_session(package);
+    for (size_t i = 0; i < chunks; i++) missing += record[1 + i] != 0;
 
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof address.sun_path, "%s", argv[2]);
@@ -239,9 +286,17 @@ int main(int argc, char **argv) {
     check(pawl_store_fd(store, &due), "descriptor");
 
     time_t heard = time(NULL);
+    int64_t rekey = (now_ns() / REKEY + 1) * REKEY;
     while (missing > 0) {
+        queue_chunks(&scope, name);
         struct pollfd ready[2] = {{.fd = due, .events = POLLIN}, {.fd = link, .events = POLLIN}};
-        check_system(poll(ready, 2, PATIENCE * 1000) >= 0, "poll");
+        int64_t left = rekey - now_ns();
+        check_system(poll(ready, 2, left > 0 ? (int)(left / 1000000) : 0) >= 0, "poll");
+        if (now_ns() >= rekey) {
+            uint32_t epoch = 0;
+            check(pawl_session_rekey(store, session, 0, &epoch), "rekey");
+            rekey = (now_ns() / REKEY + 1) * REKEY;
+        }
         if (time(NULL) - heard > PATIENCE) fail("bob", "no answer");
         if (ready[0].revents) work(link, package);
         if (ready[1].revents) {
@@ -255,7 +310,9 @@ int main(int argc, char **argv) {
     check(pawl_credential_delete(store, &scope, name, strlen(name), 0), "delete");
     printf("%s: %zu messages, all acknowledged\n", name, chunks);
     free(record);
+    free(content);
     close(link);
     pawl_store_close(store);
+    if (trace != NULL) fclose(trace);
     return 0;
 }

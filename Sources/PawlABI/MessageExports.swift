@@ -167,7 +167,10 @@ private func answer(_ one: Store.Received, _ place: UnsafeMutablePointer<pawl_de
 /// A message is shorter than its frame, for which there is room.
 private func copy(_ one: Store.Received, to out: UnsafeMutablePointer<UInt8>) -> Int {
     guard let message = one.message else { return 0 }
-    if message.count > 0 { out.update(from: message.octets, count: message.count) }
+    if message.count > 0 {
+        // Not update(from:), which copies byte by byte in the Embedded build.
+        UnsafeMutableRawPointer(out).copyMemory(from: message.octets, byteCount: message.count)
+    }
     return message.count
 }
 

@@ -60,8 +60,7 @@ public func pawl_store_trace(
 
 final class HostTracer: Tracer {
     private let context: UnsafeMutableRawPointer?
-    private let step:
-        @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<pawl_step>?) -> Void
+    private let step: @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<pawl_step>?) -> Void
 
     init(_ table: pawl_trace) throws(Failure) {
         guard table.flags == 0 else { throw .misuse(.flags) }

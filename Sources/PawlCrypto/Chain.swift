@@ -4,15 +4,20 @@ internal import CSodium
 /// how to get there again.
 ///
 ///     chain key i ──Step──► chain key i + 1 ‖ message key i
+///
+/// Steps may be taken ahead, as many as the memory has room for: a chain key, and what each step makes of it.
 package final class Chain {
     package static let keySize = 32
-    /// Chain key, and what the next step makes of it.
+    /// A chain key, and what one step makes of it.
     package static let memorySize = 3 * keySize
 
     private let memory: UnsafeMutableRawBufferPointer
     private let owner: AnyObject
     package private(set) var index: UInt32
-    private var isDerived = false
+    /// Where the chain key lies, and the last one that was made; in steps.
+    private var position = 0
+    private var ahead = 0
+    private let room: Int
 
     /// A chain in memory of its own.
     package convenience init(key: Bytes, index: UInt32) throws(Failure) {
@@ -20,16 +25,25 @@ package final class Chain {
         try self.init(key: key, index: index, in: memory.mutableBytes, ownedBy: memory)
     }
 
-    /// A chain in `memory` (96 bytes), which lives as long as `owner`.
+    /// A chain with the next `steps` taken, in locked memory of its own.
+    package convenience init(key: Bytes, index: UInt32, ahead steps: Int) throws(Failure) {
+        let keys = 1 + 2 * steps
+        let arena = try KeyArena(keys: keys)
+        try self.init(key: key, index: index, in: arena.keys(0, count: keys), ownedBy: arena)
+        try stepAhead()
+    }
+
+    /// A chain in `memory` (96 bytes, or 64 more for each further step), which lives as long as `owner`.
     package init(
         key: Bytes, index: UInt32, in memory: UnsafeMutableRawBufferPointer,
         ownedBy owner: AnyObject
     ) throws(Failure) {
-        guard key.count == Self.keySize, memory.count == Self.memorySize else { throw .internal }
+        guard key.count == Self.keySize, memory.count >= Self.memorySize else { throw .internal }
         memory.copyMemory(from: key)
         self.memory = memory
         self.owner = owner
         self.index = index
+        room = (memory.count - Self.keySize) / (2 * Self.keySize)
     }
 
     deinit { sodium_memzero(memory.octets, memory.count) }
@@ -37,35 +51,56 @@ package final class Chain {
     package func copy() throws(Failure) -> Chain { try Chain(key: key, index: index) }
 
     /// The chain key at `index`.
-    package var key: Bytes { part(0) }
+    package var key: Bytes { key(at: position) }
+
+    /// The chain key behind all steps taken ahead.
+    package var lastKey: Bytes { key(at: ahead) }
 
     /// The key of message `index`, valid until the chain moves on.
     package func messageKey() throws(Failure) -> Bytes {
-        if !isDerived {
-            let start = memory.octets
-            guard Self.derive(start + Self.keySize, start) == 0 else { throw .internal }
-            isDerived = true
-        }
-        return part(2)
+        if position == ahead { try step() }
+        return part(2 * position + 2)
     }
 
     /// Moves on to the next index; the keys of this one are gone.
     package func advance() throws(Failure) {
         guard index < UInt32.max else { throw .limit(.index) }
-        _ = try messageKey()
-        part(0, of: memory).copyMemory(from: part(1))
-        sodium_memzero(memory.octets + Self.keySize, 2 * Self.keySize)
-        isDerived = false
+        let used = try messageKey()
+        wipe(key)
+        wipe(used)
+        position += 1
         index += 1
     }
 
-    private func part(_ number: Int) -> Bytes { Bytes(part(number, of: memory)) }
+    /// Takes as many steps as there is room for.
+    package func stepAhead() throws(Failure) {
+        while ahead < room { try step() }
+    }
 
-    private func part(
-        _ number: Int, of memory: UnsafeMutableRawBufferPointer
-    ) -> UnsafeMutableRawBufferPointer {
+    private func step() throws(Failure) {
+        if ahead == room {
+            // All are used: from the beginning again.
+            memory.copyMemory(from: key)
+            wipe(key)
+            position = 0
+            ahead = 0
+        }
+        let start = memory.octets
+        let next = start + (2 * ahead + 1) * Self.keySize
+        guard Self.derive(next, key(at: ahead).octets) == 0 else { throw .internal }
+        ahead += 1
+    }
+
+    /// The parts: chain key, then chain key and message key of each step.
+    private func key(at step: Int) -> Bytes { part(step == 0 ? 0 : 2 * step - 1) }
+
+    private func part(_ number: Int) -> Bytes {
         let first = number * Self.keySize
-        return UnsafeMutableRawBufferPointer(rebasing: memory[first..<first + Self.keySize])
+        return Bytes(rebasing: memory[first..<first + Self.keySize])
+    }
+
+    private func wipe(_ part: Bytes) {
+        sodium_memzero(UnsafeMutablePointer(mutating: part.octets), part.count)
     }
 
     /// BLAKE2b, one compression: `crypto_kdf_derive_from_key(64, 1, "pawlchn1", chain key)`.

@@ -77,6 +77,17 @@ package final class KeyArena {
     }
 }
 
+/// Runs `body` with 32 bytes for a key on the stack, and wipes them.
+package func withStackKey(
+    _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void
+) throws(Failure) {
+    var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+    try withUnsafeMutableBytes(of: &words) { (key) throws(Failure) in
+        defer { sodium_memzero(key.octets, key.count) }
+        try body(key)
+    }
+}
+
 /// 16 random bytes.
 package typealias RandomWords = (UInt64, UInt64)
 

@@ -156,7 +156,8 @@ import Testing
         try Self.withPeer { peer in
             try withText("the frame") { body in
                 let items = [
-                    OutboxItem.frame(body, count: 0, session: session, account: account, peer: peer),
+                    OutboxItem.frame(
+                        body, count: 0, session: session, account: account, peer: peer),
                     .request(5, account: account, session: nil, peer: peer),
                     .event(6, count: 1 << 40, account: account, session: session, peer: peer),
                 ]

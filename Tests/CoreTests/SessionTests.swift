@@ -118,6 +118,42 @@ import Testing
         #expect(contains(stored, [UInt8](chain.key)))
     }
 
+    @Test func keysMadeAheadAreTheSameAndGoWhenUsed() throws {
+        let slow = try Pair().initiator.sending
+        let memory = try SecretBuffer(count: Chain.memorySize + 19 * 64)
+        let fast = try Chain(
+            key: slow.key, index: slow.index, in: memory.mutableBytes, ownedBy: memory)
+        try fast.stepAhead()
+        let last = [UInt8](fast.lastKey)
+        for index in 0..<20 {
+            let (chainKey, messageKey) = ([UInt8](slow.key), [UInt8](try slow.messageKey()))
+            #expect([UInt8](fast.key) == chainKey && fast.index == UInt32(index))
+            #expect(contains(array(memory), chainKey) && contains(array(memory), messageKey))
+            #expect([UInt8](try fast.messageKey()) == messageKey)
+            try slow.advance()
+            try fast.advance()
+            #expect(!contains(array(memory), chainKey) && !contains(array(memory), messageKey))
+        }
+        #expect([UInt8](slow.key) == last)
+        // Behind what was made ahead it goes on as any chain.
+        #expect([UInt8](try fast.messageKey()) == [UInt8](try slow.messageKey()))
+        try fast.advance()
+        #expect(!contains(array(memory), last))
+    }
+
+    @Test func aReservationMadeAheadIsGivenBackInParts() throws {
+        let session = try Pair().initiator
+        let walked = try session.sending.copy()
+        for _ in 0..<64 { try walked.advance() }
+        let chain = try session.reserve(64, isAhead: true)
+        #expect(session.sending.index == 64)
+        #expect([UInt8](session.sending.key) == [UInt8](walked.key))
+        for _ in 0..<5 { try chain.advance() }
+        #expect(session.giveBack(chain, end: 64, epoch: 0))
+        #expect(session.sending.index == 5)
+        #expect([UInt8](session.sending.key) == [UInt8](chain.key))
+    }
+
     @Test func onlyTheTopmostReservationIsGivenBack() throws {
         let session = try Pair().initiator
         let (first, second) = (try session.reserve(16), try session.reserve(16))

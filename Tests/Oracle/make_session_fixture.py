@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 
 import read_store  # noqa: E402
-from read_store import AT_ONCE, Account, Records  # noqa: E402
+from read_store import AT_ONCE, Account, Records, untouched  # noqa: E402
 
 VECTORS = HERE.parent / "Vectors" / "session-1.json"
 TARGET = HERE.parent / "Fixtures" / "session-1.pawl"
@@ -52,9 +52,9 @@ def content(vectors: Dict[str, Any]) -> Tuple[List[Account], Records]:
                 id=id, created=vectors["now"], flags=OUTBOUND | SENDABLE) for id in ids])],
         0x38: [SimpleNamespace(
             **theirs, id=id, account=INITIATOR, side=0, suite=1, created=session["created"],
-            not_after=package["not_after"], root=h(session["root"]), filters=h(*session["filters"]),
-            epoch=0, prev_len=0, sending=h(session["chains"][0]), sent=0,
-            receiving=h(session["chains"][1]), received=0, skipped=0, told=0, forgotten=0, lanes=[],
+            not_after=package["not_after"], filters=h(*session["filters"]),
+            sending=h(session["chains"][0]), receiving=h(session["chains"][1]),
+            **untouched(now, h(session["root"])),
             welcome=h(session["welcome"])) for id, session in zip(ids, vectors["sessions"])],
         0x50: [SimpleNamespace(**job, failures=0, cause=0, detail=b"") for job in deadlines],
         0x51: [SimpleNamespace(**job) for job in deadlines]}

@@ -207,9 +207,9 @@ def account(id: bytes, data: bytes) -> Account:
 class Layout:
     """The parts of a record in their order, "name form" each. A form is a number's letter or a count of
     bytes as struct has them; H* and B*: a field with such a length; *: the rest; or, in brackets, a
-    layout that is repeated, behind a count (B)."""
+    layout that is repeated, behind a count (B), or one for each value of the byte before it."""
 
-    def __init__(self, *parts: Union[str, Tuple[str, "Layout"]]) -> None:
+    def __init__(self, *parts: Union[str, Tuple[str, "Layout"], Tuple[str, "Choice"]]) -> None:
         self.parts: List[Tuple[str, Any]] = [
             (part.split()[0], part.split()[1]) if isinstance(part, str) else part
             for part in parts]
@@ -219,6 +219,9 @@ class Layout:
         for name, form in self.parts:
             if isinstance(form, Layout):
                 value: Any = [form.take(r) for _ in range(r.number("B"))]
+            elif isinstance(form, dict):
+                which = r.number("B")
+                value = SimpleNamespace(which=which, **vars(form[which].take(r)))
             elif form == "*":
                 value = r.rest()
             elif form.endswith("*"):
@@ -234,11 +237,16 @@ class Layout:
             value = getattr(values, name)
             if isinstance(form, Layout):
                 data += bytes([len(value)]) + b"".join(form.give(one) for one in value)
+            elif isinstance(form, dict):
+                data += bytes([value.which]) + form[value.which].give(value)
             elif form.endswith("*"):
                 data += (struct.pack("<" + form[:-1], len(value)) if form != "*" else b"") + value
             else:
                 data += struct.pack("<" + form, value)
         return data
+
+
+Choice = Dict[int, Layout]
 
 
 class Kind(NamedTuple):
@@ -257,6 +265,22 @@ class Kind(NamedTuple):
 
 KEYS = ("signing 32s", "agreement 32s")
 PACKAGE = Layout("created q", "secret 32s", "kem H*", "published H*")
+LANES = "forgotten I", ("lanes", Layout("lane 8s", "first I", "last I"))
+INBOUND = "receiving 32s", "received I", *LANES
+SESSION = Layout(
+    "side B", "suite B", "account 16s", "created q", "not_after q", *KEYS, "name B*", "filters 32s",
+    "prev_len I", "sending 32s", "sent I", *INBOUND, ("previous", Layout(*INBOUND)), "skipped I", "told B",
+    "welcome H*",
+    # Pace
+    "messages I", "bytes Q", "interval q", "perfect B", "queue I", "begun q", "sent_bytes Q",
+    "next_epoch I", "queued I", "nudged q", "window q", "answers I",
+    # Rekeying
+    "epoch I", "heard I", "wanted I", "attempts I", "root 32s",
+    ("finished", Layout("target I", "offer 16s", "of_answer 32s", "of_finish 32s")),
+    ("phase", {
+        0: Layout(), 1: Layout("offer 16s", "pair H*"),
+        2: Layout("offer 16s", "answer H*", "root 32s", "chains 64s", "of_answer 32s", "of_finish 32s"),
+        3: Layout()}))
 KINDS = {
     0x11: Kind("", Layout("number Q"), False),
     0x31: Kind("account 16s", Layout("suite B", "unconfirmed I")),
@@ -266,13 +290,12 @@ KINDS = {
     0x35: Kind("account 16s, hash 16s", Layout(
         "trust B", "suite B", *KEYS, "changed q", "reset q", ("waiting", Layout(*KEYS, "suite B")), "sending B",
         "name B*", ("sessions", Layout("id 16s", "created q", "flags B")))),
-    0x38: Kind("id 16s", Layout(
-        "side B", "suite B", "account 16s", "created q", "not_after q", *KEYS, "name B*", "root 32s",
-        "filters 32s", "epoch I", "prev_len I", "sending 32s", "sent I", "receiving 32s", "received I",
-        "skipped I", "told B", "forgotten I", ("lanes", Layout("lane 8s", "first I", "last I")),
-        "welcome H*")),
+    0x38: Kind("id 16s", SESSION),
     0x39: Kind("session 16s, epoch I, index I", Layout("until q", "message_key 32s")),
     0x3A: Kind("session 16s, epoch I, index I", Layout("hash 32s", "message *")),
+    0x3B: Kind("session 16s, epoch Q", Layout("until q", "end I", *LANES)),
+    0x3C: Kind("session 16s, number Q", Layout("message *"), False),
+    0x3D: Kind("id 16s", SESSION),
     0x41: Kind("lane 17s, number Q", Layout("attempts I", "failures I", "free q")),
     0x42: Kind("number Q", Layout(
         "lane 17s", "what I", "count Q", "created q", "account 16s", "session 16s", *KEYS, "name H*",
@@ -282,6 +305,15 @@ KINDS = {
     0x51: Kind("kind B, subject 16s", Layout("due q"), False),
 }
 Records = Dict[int, List[SimpleNamespace]]
+
+
+def untouched(begun: int, root: bytes) -> Dict[str, Any]:
+    """What a session's record holds of rekeying at its beginning."""
+    return dict(
+        prev_len=0, sent=0, received=0, forgotten=0, lanes=[], previous=[], skipped=0, told=0, messages=0,
+        bytes=0, interval=0, perfect=0, queue=0, begun=begun, sent_bytes=0, next_epoch=0, queued=0,
+        nudged=AT_ONCE, window=AT_ONCE, answers=0, epoch=0, heard=0, wanted=0, attempts=0, root=root,
+        finished=[], phase=SimpleNamespace(which=0))
 
 
 def read_records(path: str, kind: int, secret: bytes) -> Tuple[Records, Keys]:

@@ -4,12 +4,14 @@ package import PawlCrypto
 package struct OutboxLane: Hashable {
     /// Written into files: numbers are never reused.
     package enum Kind: UInt8 {
-        /// The frames of a session.
+        /// The frames of a session that carry messages.
         case frames = 1
         /// The requests of an account.
         case requests = 2
         /// The events of an account.
         case events = 3
+        /// The frames of a session that carry none: rekeying waits for no message.
+        case control = 4
     }
     package static let size = 1 + Identifier.size
 
@@ -66,10 +68,10 @@ package struct OutboxItem {
 
     /// `count`: the ticket of a message that had to wait.
     package static func frame(
-        _ body: Bytes, count: UInt64, session: Identifier, account: Identifier, peer: Identity
+        _ body: Bytes, isMessage: Bool = true, count: UInt64 = 0, session: Identifier, account: Identifier, peer: Identity
     ) -> OutboxItem {
         OutboxItem(
-            OutboxLane(.frames, session), count: count, account: account, session: session,
+            OutboxLane(isMessage ? .frames : .control, session), count: count, account: account, session: session,
             peer: peer, body: body)
     }
 

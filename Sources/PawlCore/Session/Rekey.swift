@@ -177,11 +177,12 @@ package struct Rekey {
     ) throws(Failure) -> Outcome {
         var next = self
         var outcome = Outcome()
-        if case .answered(let candidate) = phase, epoch != self.epoch, epoch > self.epoch {
+        if case .answered(let candidate) = phase, epoch > self.epoch {
             try next.checkFinish(parts, candidate)
             try next.commit(
                 candidate.round, offer: candidate.offer, finished: nil, exchange, &outcome)
         }
+        guard epoch <= next.epoch else { throw .desynchronized }
         next.heard = max(next.heard, epoch)
         for part in parts {
             try next.receive(part, under: epoch, mayAnswer, exchange, &outcome)
@@ -237,11 +238,13 @@ package struct Rekey {
         case .close:
             outcome.isClosed = true
             outcome.says = []
-            let wiped = pending
+            let over = pending
+            var constructor = Step.Constructor.none
+            if case .offered = phase { constructor = .wiped }
             phase = .closed
             outcome.note(
-                .closed, self.epoch, self.epoch, wiped?.target ?? self.epoch,
-                wiped?.offer ?? .none, wiped == nil ? .none : .wiped)
+                .closed, self.epoch, self.epoch, over?.target ?? self.epoch,
+                over?.offer ?? .none, constructor)
         }
     }
 
@@ -412,6 +415,9 @@ package struct Rekey {
         guard case .answered(let candidate) = phase else { return nil }
         return candidate.round
     }
+
+    /// Whether the peer may still send under the epoch before: it was not heard in this one.
+    package var hasPrevious: Bool { heard < epoch }
 
     /// The parts that say `says`, as they are true now; they borrow from this machine.
     package func parts(

@@ -236,12 +236,18 @@ package final class Session {
     // MARK: Sending
 
     /// Takes `count` indices out of the stored chain and answers a chain at the first of them, which lives in
-    /// memory only.
-    package func reserve(_ count: UInt32) throws(Failure) -> Chain {
+    /// memory only. `isAhead`: with all their keys, which are made on the way to the stored one in any case.
+    package func reserve(_ count: UInt32, isAhead: Bool = false) throws(Failure) -> Chain {
         guard sending.index < Self.messageLimit, count > 0 else { throw .limit(.index) }
-        let count = pace.room(at: sending.index, count)
-        let chain = try sending.copy()
-        for _ in 0..<min(count, Self.messageLimit - sending.index) { try sending.advance() }
+        let count = min(
+            pace.room(at: sending.index, count), Self.messageLimit - sending.index)
+        guard isAhead else {
+            let chain = try sending.copy()
+            for _ in 0..<count { try sending.advance() }
+            return chain
+        }
+        let chain = try Chain(key: sending.key, index: sending.index, ahead: Int(count))
+        sending = try Chain(key: chain.lastKey, index: sending.index + count)
         return chain
     }
 
@@ -442,7 +448,7 @@ package final class Session {
         case .closed: break
         }
         if opened.source != .candidate, let round = outcome.committed { try begin(round, now: now) }
-        if rekey.heard == epoch { previous = nil }
+        if !rekey.hasPrevious { previous = nil }
         if outcome.hasAnswered { pace.hasAnswered(now: now) }
         if side == .initiator { welcome = nil }
     }

@@ -37,7 +37,8 @@ extension Store {
         do throws(Failure) {
             switch due.job.kind {
             case .checkpoint: return try runCheckpoint(due)
-            case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry, .epochEnd,
+            case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry,
+                .epochEnd,
                 .tombstone:
                 return try runInTransaction(due)
             }

@@ -34,7 +34,7 @@ struct Outgoing {
         session.pace.sentBytes &+= UInt64(message?.count ?? 0)
         let seq = try transaction.enqueue(
             .frame(
-                frame.bytes, count: ticket, session: session.id, account: session.account,
+                frame.bytes, isMessage: message != nil, count: ticket, session: session.id, account: session.account,
                 peer: session.peer))
         withExtendedLifetime((terms, frame, encoded)) {}
         return seq
@@ -44,9 +44,11 @@ struct Outgoing {
 
     /// Does what `outcome` asks for, and lets a message leave that waited for it; `message`, if there is one, carries the
     /// parts. Answers the number of the frame that carried it.
+    /// `isSilent`: what is to be said is in the outbox already.
     @discardableResult
     func follow(
-        _ outcome: Rekey.Outcome, of session: Session, with message: Bytes? = nil
+        _ outcome: Rekey.Outcome, of session: Session, with message: Bytes? = nil,
+        isSilent: Bool = false
     ) throws(Failure) -> UInt64? {
         transaction.trace(session, outcome.steps)
         var says = outcome.says
@@ -66,7 +68,7 @@ struct Outgoing {
                 session, waiting.message.bytes, parts(says, of: session, outcome),
                 ticket: waiting.ticket)
         } else {
-            let parts = try parts(says, of: session, outcome)
+            let parts = isSilent ? [] : try parts(says, of: session, outcome)
             if message != nil || !parts.isEmpty || says.contains(.nudge) {
                 number = try post(session, message, parts)
             }

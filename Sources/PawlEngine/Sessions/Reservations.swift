@@ -5,9 +5,8 @@ package import PawlCrypto
 /// Indices that this handle and its batches may use: taken out of the stored chains before, so that using one
 /// touches no storage. The keys inside live here and nowhere else.
 package final class Reservations {
-    /// What a message is sent with.
+    /// What a message is sent with, apart from its key.
     struct Ticket {
-        let key: SecretBuffer
         let index: UInt32
         let terms: Terms
     }
@@ -54,17 +53,24 @@ package final class Reservations {
         private(set) var terms: Terms
         let size: UInt32
         let slot: Int
+        let isAhead: Bool
         let begun: Int64
         var checked: Int64
         var wasUsed = true
         var bytes: UInt64 = 0
 
-        /// `reserved` is what was taken out of a session, in memory of its own.
+        /// `reserved` is what was taken out of a session, in memory of its own, and stays there if steps are
+        /// taken ahead.
         init(_ reserved: Chain, _ session: Session, _ place: Place, _ terms: Terms) throws(Failure)
         {
             self.session = session.id
-            chain = try Chain(
-                key: reserved.key, index: reserved.index, in: place.memory, ownedBy: place.owner)
+            chain =
+                place.isAhead
+                ? reserved
+                : try Chain(
+                    key: reserved.key, index: reserved.index, in: place.memory,
+                    ownedBy: place.owner)
+            isAhead = place.isAhead
             end = session.sending.index
             self.terms = terms
             size = place.size
@@ -105,6 +111,8 @@ package final class Reservations {
         let owner: AnyObject
         /// Sent with the one before.
         let bytes: UInt64
+        /// Whether its keys are kept, instead of made once more when they are used.
+        let isAhead: Bool
         /// To be given back.
         let evicted: Rest?
     }
@@ -112,6 +120,8 @@ package final class Reservations {
     /// Sessions with keys in memory at once: 1,024 take 96 KiB.
     private static let capacity = 1_024
     private static let sizes: ClosedRange<UInt32> = 16...512
+    /// Reservations with their keys in memory at once: 64 of 512 take 2 MiB.
+    private static let aheadCapacity = 64
     /// How long a reservation is used without looking whether its session is still what it was.
     private static let trust: Int64 = 1_000_000_000
 
@@ -145,17 +155,19 @@ package final class Reservations {
         case none
     }
 
-    /// The next index of a session and its key, which is wiped here.
-    func next(_ session: Identifier, bytes: Int) throws(Failure) -> Answer {
+    /// The next index of a session, for a message of `bytes`. Its key goes to `key` (32 bytes), and is wiped here.
+    func next(
+        _ session: Identifier, bytes: Int, into key: UnsafeMutableRawBufferPointer
+    ) throws(Failure) -> Answer {
         try lock.withLock { () throws(Failure) in
             guard let entry = entries[session], !entry.isUsedUp else { return .none }
             guard platform_monotonic_ns() &- entry.checked < Self.trust else { return .stale }
-            let key = try SecretBuffer(copying: entry.chain.messageKey())
+            key.copyMemory(from: try entry.chain.messageKey())
             let index = entry.chain.index
             try entry.chain.advance()
             entry.wasUsed = true
             entry.bytes &+= UInt64(bytes)
-            return .ticket(Ticket(key: key, index: index, terms: entry.terms))
+            return .ticket(Ticket(index: index, terms: entry.terms))
         }
     }
 
@@ -229,9 +241,12 @@ package final class Reservations {
                 }
             }
             slots[slot] = nil
+            var ahead = 0
+            for entry in entries.values where entry.isAhead { ahead += 1 }
             return Place(
                 slot: slot, size: size, memory: try arena.keys(3 * slot, count: 3), owner: arena,
-                bytes: bytes, evicted: evicted)
+                bytes: bytes, isAhead: size > Self.sizes.lowerBound && ahead < Self.aheadCapacity,
+                evicted: evicted)
         }
     }
 

@@ -12,17 +12,26 @@ extension Store {
         _ id: Identifier, _ message: Bytes, into out: UnsafeMutableRawBufferPointer
     ) throws(Failure) -> Int {
         guard message.count <= Frame.messageLimit else { throw .limit(.message) }
+        var size = 0
+        try withStackKey { (key) throws(Failure) in
+            let ticket = try ticket(id, message.count, key)
+            let envelope = ticket.terms.envelope(ticket.index)
+            size = envelope.size(around: message.count)
+            guard size <= out.count else { throw .buffer }
+            try Frame.write(
+                envelope, message: message, key: Bytes(key), random: randomWords(),
+                into: UnsafeMutableRawBufferPointer(rebasing: out[..<size]))
+            withExtendedLifetime(ticket) {}
+        }
+        return size
+    }
+
+    private func ticket(
+        _ id: Identifier, _ size: Int, _ key: UnsafeMutableRawBufferPointer
+    ) throws(Failure) -> Reservations.Ticket {
         while true {
-            switch try shared.reservations.next(id, bytes: message.count) {
-            case .ticket(let ticket):
-                let envelope = ticket.terms.envelope(ticket.index)
-                let size = envelope.size(around: message.count)
-                guard size <= out.count else { throw .buffer }
-                try Frame.write(
-                    envelope, message: message, key: ticket.key.bytes, random: randomWords(),
-                    into: UnsafeMutableRawBufferPointer(rebasing: out[..<size]))
-                withExtendedLifetime(ticket) {}
-                return size
+            switch try shared.reservations.next(id, bytes: size, into: key) {
+            case .ticket(let ticket): return ticket
             case .stale: try recheck(id)
             case .none:
                 // What a batch reserves could be rolled back after its frames have left.
@@ -101,7 +110,7 @@ extension Store {
                 session.pace.sentBytes &+= place.bytes
                 let outcome = try rekeyIfOver(session)
                 try outgoing(transaction).follow(outcome, of: session)
-                let chain = try session.reserve(place.size)
+                let chain = try session.reserve(place.size, isAhead: place.isAhead)
                 try transaction.put(session)
                 try transaction.scheduleCheckpoint()
                 return (session: session, chain: chain)

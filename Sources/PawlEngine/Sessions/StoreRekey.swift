@@ -85,9 +85,11 @@ extension Store {
 
     // MARK: Deadlines
 
-    /// Nothing came back: the same once more.
+    /// Nothing came back: the same once more, unless it has not left yet.
     func retryRekey(_ session: Session, _ transaction: Transaction) throws(Failure) {
-        try outgoing(transaction).follow(session.retry(), of: session)
+        let isWaiting = try transaction.nextItem(OutboxLane(.control, session.id)) != nil
+        try outgoing(transaction).follow(
+            session.retry(), of: session, isSilent: isWaiting)
         try transaction.put(session)
         try transaction.scheduleCheckpoint()
     }

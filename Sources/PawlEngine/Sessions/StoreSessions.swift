@@ -133,7 +133,9 @@ extension Store {
         transaction.wakesWaiters = true
         if case .closed = session.rekey.phase { return }
         guard session.sending.index > 0 || session.side == .responder else { return }
-        if session.sending.index < Session.indexLimit { _ = try outgoing.post(session, nil, [.close]) }
+        if session.sending.index < Session.indexLimit {
+            _ = try outgoing.post(session, nil, [.close])
+        }
         try session.bury()
         try transaction.put(.of(.tombstone, session.id), session.encoded())
         try transaction.schedule(
