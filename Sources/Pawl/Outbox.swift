@@ -3,9 +3,9 @@ import CPawl
 /// What leaves the library: written in the transaction that decided it, and handed out at least
 /// once.
 ///
-/// Items wait in lanes: the frames of a session, the requests of an account, the events of an
-/// account. In each they are handed out in the order of their ids, and a lane that is stuck holds
-/// up no other.
+/// Items wait in lanes: the frames of a session that carry messages, those that carry none, the
+/// requests of an account, its events. In each they are handed out in the order of their ids, and a
+/// lane that is stuck holds up no other.
 public struct Item: Sendable, Hashable, Identifiable {
     /// What the host has to do.
     public enum Content: Sendable, Hashable {
