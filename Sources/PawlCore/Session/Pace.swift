@@ -92,6 +92,25 @@ package struct Pace {
         return true
     }
 
+    /// The session is closed: what was counted counts no more.
+    mutating func forget() {
+        limits = Limits()
+        nudged = .min
+        window = .min
+        answers = 0
+    }
+
+    /// Whether a closed session may say so now: after ever longer times, as the peer may have closed it, too, and answer
+    /// in the same way.
+    package mutating func maySayClosed(now: Int64) -> Bool {
+        let since = now.subtractingSaturated(nudged)
+        let interval = Self.nudgeInterval << Int64(min(answers, 30))
+        guard nudged == .min || since < 0 || since >= interval else { return false }
+        nudged = now
+        answers = answers < UInt32.max ? answers + 1 : answers
+        return true
+    }
+
     /// Whether a new offer may be answered now.
     package func mayAnswer(now: Int64) -> Bool {
         !isInWindow(now) || answers < Self.answerLimit

@@ -450,6 +450,7 @@ package final class Session {
         if opened.source != .candidate, let round = outcome.committed { try begin(round, now: now) }
         if !rekey.hasPrevious { previous = nil }
         if outcome.hasAnswered { pace.hasAnswered(now: now) }
+        if outcome.isClosed { pace.forget() }
         if side == .initiator { welcome = nil }
     }
 
@@ -483,6 +484,7 @@ package final class Session {
         withExtendedLifetime(zeros) {}
         previous = nil
         welcome = nil
+        pace.forget()
     }
 
     package func isFromPeer(_ frame: Frame) throws(Failure) -> Bool {

@@ -64,7 +64,7 @@ final class Inbox {
     /// A peer that did not see that this side has closed the session is told again.
     private func answerClosed(_ frame: Frame) throws(Failure) {
         guard let grave = try transaction.session(frame.session, of: account, .tombstone),
-            try grave.isFromPeer(frame), grave.pace.mayNudge(now: now)
+            try grave.isFromPeer(frame), grave.pace.maySayClosed(now: now)
         else { return }
         _ = try outgoing.post(grave, nil, [.close])
         try transaction.put(.of(.tombstone, grave.id), grave.encoded())
@@ -130,12 +130,18 @@ final class Inbox {
         if let closed = open.closed.first(where: { $0.epoch == frame.epoch }) {
             return closed.verdict(frame)
         }
-        guard let buffer = try transaction.get(.epoch(open.session.id, frame.epoch)) else {
-            open.outcome.nudge()
-            open.isChanged = true
-            return .replay
+        var verdict = Failure.replay
+        let buffer = try transaction.get(.epoch(open.session.id, frame.epoch))
+        if let buffer {
+            verdict = try ClosedEpoch(decoding: buffer, epoch: frame.epoch).verdict(frame)
         }
-        return try ClosedEpoch(decoding: buffer, epoch: frame.epoch).verdict(frame)
+        // A peer that goes on in an epoch that is over was put back, or does not know that the session is closed.
+        let reminder = open.session.rekey.reminder
+        if buffer == nil || verdict == .auth || reminder == .closed {
+            open.outcome.say(reminder)
+            open.isChanged = true
+        }
+        return verdict
     }
 
     private func commit(

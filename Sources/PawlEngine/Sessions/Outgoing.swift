@@ -34,7 +34,8 @@ struct Outgoing {
         session.pace.sentBytes &+= UInt64(message?.count ?? 0)
         let seq = try transaction.enqueue(
             .frame(
-                frame.bytes, isMessage: message != nil, count: ticket, session: session.id, account: session.account,
+                frame.bytes, isMessage: message != nil, count: ticket, session: session.id,
+                account: session.account,
                 peer: session.peer))
         withExtendedLifetime((terms, frame, encoded)) {}
         return seq
@@ -56,6 +57,7 @@ struct Outgoing {
         if outcome.committed != nil { try begun(session) }
         if outcome.isStalled { try tell(.stalled, session, count: UInt64(session.rekey.attempts)) }
         if says.contains(.nudge), !session.pace.mayNudge(now: now) { says.remove(.nudge) }
+        if says.contains(.closed), !session.pace.maySayClosed(now: now) { says.remove(.closed) }
 
         var number: UInt64?
         if let waiting = try message == nil ? nextQueued(session) : nil {
