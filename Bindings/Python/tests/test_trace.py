@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from typing import Iterator, List, Tuple
 from xml.etree import ElementTree
@@ -72,8 +73,14 @@ def test_a_trace_ends(pair: Pair) -> None:
     assert len(second) == 2
 
 
-def test_a_tracer_raises(pair: Pair) -> None:
+@pytest.mark.parametrize("with_clock", [True, False])
+def test_a_tracer_raises(clock: Time, with_clock: bool) -> None:
     """The call raises it, and did its work; calls that take no step raise nothing."""
+    with Store.memory(key=RawKey.generate(), clock=clock if with_clock else None) as store:
+        raises(Pair(store))
+
+
+def raises(pair: Pair) -> None:
     ours, _ = pair.connect()
 
     def tracer(step: Step) -> None:
@@ -95,11 +102,15 @@ def test_a_tracer_may_not_call_the_store(pair: Pair) -> None:
     def tracer(step: Step) -> None:
         with refused(Status.BUSY_REENTERED):
             pair.store.session(ours)
+        with refused(Status.BUSY_REENTERED):
+            pair.store.trace(lambda step: None)
+        gc.collect()
         asked.append(step)
 
     pair.store.trace(tracer)
     pair.store.rekey(ours)
-    assert len(asked) == 1
+    pair.pump()
+    assert told(asked) == [(0, "OFFERED"), (0, "COMMITTED")]
 
 
 # ---------------------------------------------------------------- pictures
@@ -164,6 +175,7 @@ def test_arrows() -> None:
         ("offer", 1, 2),
         ("answer", 2, None),
     ]
+    assert arrows([offered, answered, again])[::2] == [("offer", 0, 1), ("offer", 2, None)]
     both = [offered, again, answered, repeated]
     assert arrows(both)[:2] == [("offer", 0, 2), ("offer", 1, 3)]
     assert arrows([offered, answered, repeated])[:2] == [("offer", 0, 1), ("offer", 0, 2)]
