@@ -146,9 +146,10 @@ $B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
 demo: packages lib examples ## a .env file in three languages, a file over a bad link (ENV_FILE=, DEMO_FILE=path)
 	@Bindings/demo "$(ENV_FILE)"
 
-bench: packages lib $B/store_bench $B/session_bench $B/load_bench ## name,metric,value lines against the floor
+bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/load_bench ## name,metric,value lines against the floor
 	@$B/store_bench $B/$(SO) $B/load_bench
 	@$B/session_bench
+	@$B/rekey_bench
 
 # ---------------------------------------------------------------- tests
 
