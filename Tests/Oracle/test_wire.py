@@ -644,6 +644,23 @@ def test_an_offer_that_is_put_off(world: World) -> None:
     assert talk.epochs() == (1, 1)
 
 
+def test_too_many_offers_are_put_off(world: World) -> None:
+    talk = Talk(world, "oracle", "library")
+    for target in range(1, wire.ANSWERS + 2):
+        talk.ada.rekey(talk.mine)
+        talk.bob.receive(one(talk.ada.sent()))
+        talk.ada.receive(one(talk.bob.sent()))
+        for finish in talk.ada.sent():
+            talk.bob.receive(finish)
+    assert talk.epochs() == (wire.ANSWERS, wire.ANSWERS)
+    due = talk.ada.session(talk.mine).due
+    assert due is not None and 1000 <= due - world.time <= 1001
+    talk.wait(1001)
+    talk.settle()
+    assert talk.epochs() == (target, target)
+    talk.works()
+
+
 def test_a_round_that_stalls(talk: Talk) -> None:
     talk.ada.rekey(talk.mine)
     for retry in range(wire.STALL):
