@@ -69,6 +69,8 @@ package final class Session {
     private let owner: SecretBuffer
 
     package var epoch: UInt32 { rekey.epoch }
+    /// Whether the peer can have heard of this side.
+    package var hasSent: Bool { epoch > 0 || sending.index > 0 }
 
     /// What the peer sends in one epoch.
     package struct Inbound {

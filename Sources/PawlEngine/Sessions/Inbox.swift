@@ -88,7 +88,8 @@ final class Inbox {
             let opened = try session.open(frame, place, late: late?.bytes)
             withExtendedLifetime(late) {}
             let isAnswer = session.welcome != nil
-            try commit(opened, frame, open, peer, keeps)
+            let decision = try decide(opened, frame, session)
+            try commit(opened, frame, decision, open, peer, keeps)
             var received = Store.Received(session, frame, opened.text)
             received.isUnaccepted = peer.isWaiting(session.id)
             received.isAnswer = isAnswer
@@ -158,20 +159,14 @@ final class Inbox {
     }
 
     private func commit(
-        _ opened: Session.Opened, _ frame: Frame, _ open: OpenSession, _ peer: OpenPeer,
-        _ keeps: Bool
+        _ opened: Session.Opened, _ frame: Frame, _ decision: Session.Decision,
+        _ open: OpenSession, _ peer: OpenPeer, _ keeps: Bool
     ) throws(Failure) {
         let session = open.session
         let kept = keeps ? try KeptRecord.encode(frame, opened.text) : nil
-        let parts = try parts(opened, frame)
-        if givesBack, !parts.isEmpty || opened.source == .candidate {
-            // An epoch may end here, and what was reserved in it.
-            if let rest = outgoing.reservations.take(session.id) { _ = session.giveBack(rest) }
-        }
-        let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         // A peer that cannot have seen an answer confirms nothing, whatever it leaves out.
         let isConfirming =
-            frame.welcome == nil && (session.side == .initiator || session.sending.index > 0)
+            frame.welcome == nil && (session.side == .initiator || session.hasSent)
         // Before the message counts: a damaged row that is met here must refuse it whole.
         if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
             try confirm(entry)
@@ -194,6 +189,20 @@ final class Inbox {
             session.skipped = session.skipped > 0 ? session.skipped - 1 : 0
         }
         if let kept { open.kept[frame.position] = kept }
+    }
+
+    /// What rekeying makes of a message.
+    private func decide(
+        _ opened: Session.Opened, _ frame: Frame, _ session: Session
+    ) throws(Failure) -> Session.Decision {
+        let parts = try parts(opened, frame)
+        if givesBack, !parts.isEmpty || opened.source == .candidate {
+            // An epoch may end here, and what was reserved in it.
+            if let rest = outgoing.reservations.take(session.id) { _ = session.giveBack(rest) }
+        }
+        let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
+        withExtendedLifetime(opened) {}
+        return decision
     }
 
     /// What the peer's engine says. A part without its form is not from one that has stayed with this side.
@@ -282,7 +291,7 @@ final class Inbox {
         try peer.accept(
             session.id, created: min(welcome.created, millis), isWaiting: isWaiting)
         session.pace.begin(now: now)
-        let (opened, isFree) = try firstMessage(frame, session)
+        let (opened, decision, isFree) = try firstMessage(frame, session)
         guard isFree else { throw .auth }
 
         if sighting == .changed, known != nil { try report(.identityChanged, session) }
@@ -291,7 +300,7 @@ final class Inbox {
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
         let fresh = OpenSession(session)
-        try commit(opened, frame, fresh, shared, keeps)
+        try commit(opened, frame, decision, fresh, shared, keeps)
         open[session.half] = fresh
         self.own = records
         isStateChanged = true
@@ -315,11 +324,12 @@ final class Inbox {
     /// A fresh session that cannot read its first message, or whose name is taken, is none.
     private func firstMessage(
         _ frame: Frame, _ session: Session
-    ) throws(Failure) -> (Session.Opened, isFree: Bool) {
+    ) throws(Failure) -> (Session.Opened, Session.Decision, isFree: Bool) {
         guard frame.session == session.half else { throw .auth }
         do throws(Failure) {
             let opened = try session.open(frame, session.place(of: frame), late: nil)
-            return (opened, try self.session(session.half) == nil)
+            let decision = try decide(opened, frame, session)
+            return (opened, decision, try self.session(session.half) == nil)
         } catch {
             throw error.isOfOneFrame ? .auth : error
         }

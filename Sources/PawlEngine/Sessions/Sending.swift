@@ -90,7 +90,7 @@ extension Store {
         // A welcome that leaves when its package is over would be refused.
         let session = conversation.session
         guard
-            session.welcome == nil || session.sending.index > 0
+            session.welcome == nil || session.hasSent
                 || Self.milliseconds(now()) <= session.packageEnd
         else { throw .time }
         return conversation

@@ -196,6 +196,7 @@ package final class Store {
     /// Makes the host of this store look again.
     package func nudge() throws(Failure) {
         guard let waker else { return try parent?.nudge() ?? () }
+        shared.waiters.wakeAll()
         try lock.withLock { waker.signal() }
     }
 
