@@ -104,7 +104,7 @@ package struct Pace {
     /// in the same way.
     package mutating func maySayClosed(now: Int64) -> Bool {
         let since = now.subtractingSaturated(nudged)
-        let interval = Self.nudgeInterval << Int64(min(answers, 30))
+        let interval = Self.nudgeInterval << Int64(min(max(answers, 1) - 1, 30))
         guard nudged == .min || since < 0 || since >= interval else { return false }
         nudged = now
         answers = answers < UInt32.max ? answers + 1 : answers
