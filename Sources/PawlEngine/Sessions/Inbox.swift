@@ -11,6 +11,8 @@ final class Inbox {
     private let givesBack: Bool
     private var now: Int64 { outgoing.now }
     private var open: [SessionHalf: OpenSession] = [:]
+    /// What is left of sessions that this side has closed, as this call has changed it.
+    private var graves: [SessionHalf: Session] = [:]
     private var peers: [RowKey: OpenPeer] = [:]
     private var welcomes: [RowKey: SessionHalf] = [:]
     private var own: (record: AccountRecord, state: AccountState)?
@@ -63,9 +65,13 @@ final class Inbox {
 
     /// A peer that did not see that this side has closed the session is told again.
     private func answerClosed(_ frame: Frame) throws(Failure) {
-        guard let grave = try transaction.session(frame.session, of: account, .tombstone),
-            try grave.isFromPeer(frame), grave.pace.maySayClosed(now: now)
+        let known = graves[frame.session]
+        guard
+            let grave = try known == nil
+                ? transaction.session(frame.session, of: account, .tombstone) : known
         else { return }
+        graves[frame.session] = grave
+        guard try grave.isFromPeer(frame), grave.pace.maySayClosed(now: now) else { return }
         _ = try outgoing.post(grave, nil, [.close])
         try transaction.put(.of(.tombstone, grave.id), grave.encoded())
     }
