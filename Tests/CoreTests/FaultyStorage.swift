@@ -22,18 +22,26 @@ final class FaultPlan: @unchecked Sendable {
         var count = 0
         var commits = 0
         var fired = false
+        var operation: Int?
+        var mode: Mode
     }
 
-    private let operation: Int?
-    private let mode: Mode
     // A pthread mutex, which ThreadSanitizer understands, unlike Synchronization's.
     private let lock = NSLock()
-    private var state = State()
+    private var state: State
 
     /// Without an operation, only counts.
     init(failing operation: Int? = nil, _ mode: Mode = .before) {
-        self.operation = operation
-        self.mode = mode
+        state = State(operation: operation, mode: mode)
+    }
+
+    /// Fails operation number `operation` from now; nil: none.
+    func arm(_ operation: Int?, _ mode: Mode = .before) {
+        lock.withLock {
+            state.operation = operation.map { state.count + $0 }
+            state.mode = mode
+            state.fired = false
+        }
     }
 
     /// How many operations there were.
@@ -41,7 +49,7 @@ final class FaultPlan: @unchecked Sendable {
     var commits: Int { lock.withLock { state.commits } }
     /// Whether something failed by this plan. A sweep goes on until an operation is not reached.
     var fired: Bool { lock.withLock { state.fired } }
-    var hasCrashed: Bool { mode == .crash && fired }
+    var hasCrashed: Bool { lock.withLock { state.mode == .crash && state.fired } }
 
     fileprivate enum Step { case pass, before, after }
 
@@ -49,9 +57,9 @@ final class FaultPlan: @unchecked Sendable {
         lock.withLock {
             state.count += 1
             if isCommit { state.commits += 1 }
-            if mode == .crash && state.fired { return .before }
-            guard state.count == operation else { return .pass }
-            if mode == .afterCommit {
+            if state.mode == .crash && state.fired { return .before }
+            guard state.count == state.operation else { return .pass }
+            if state.mode == .afterCommit {
                 guard isCommit else { return .pass }
                 state.fired = true
                 return .after

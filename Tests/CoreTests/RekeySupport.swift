@@ -40,11 +40,12 @@ final class Side {
         func trace(_ traced: TracedStep) { steps.append(traced.step) }
     }
 
-    init(_ name: String, _ clock: ManualClock) throws {
+    /// `port`: where the store lies instead of `storage`.
+    init(_ name: String, _ clock: ManualClock, on port: (any StoragePort)? = nil) throws {
         self.name = name
         self.clock = clock
         storage = MemoryStorage()
-        store = try openStore(on: storage, clock: clock)
+        store = try openStore(on: port ?? storage, clock: clock)
         account = try withText(name) { [store] in try store.createAccount(named: $0) }
         session = .none
         store.setTracer(trace)
@@ -130,17 +131,6 @@ final class Side {
     @discardableResult
     func receive(_ frame: [UInt8]) throws -> Failure? { try receive([frame])[0] }
 
-    /// Changes what is stored of the session.
-    func edit(_ body: (Session) throws(Failure) -> Void) throws {
-        try store.transact(.write) { (transaction) throws(Failure) in
-            let row = session.withBytes { RowKey(.session).appending($0) }
-            guard let buffer = try transaction.get(row) else { throw .notFound }
-            let record = try Session(decoding: buffer, id: session)
-            try body(record)
-            try transaction.put(row, record.encoded())
-        }
-    }
-
     /// Moves a stored index, whose key stays: the bytes of sending and receiving chain follow each other.
     func set(sending: UInt32? = nil, receiving: UInt32? = nil) throws {
         try store.transact(.write) { (transaction) throws(Failure) in
@@ -172,6 +162,17 @@ final class Side {
 }
 
 extension Store {
+    /// Changes what is stored of a session.
+    func edit(_ session: Identifier, _ body: (Session) throws(Failure) -> Void) throws {
+        try transact(.write) { (transaction) throws(Failure) in
+            let row = session.withBytes { RowKey(.session).appending($0) }
+            guard let buffer = try transaction.get(row) else { throw .notFound }
+            let record = try Session(decoding: buffer, id: session)
+            try body(record)
+            try transaction.put(row, record.encoded())
+        }
+    }
+
     /// A message as `encrypt` gives it.
     func frame(_ message: String, in session: Identifier) throws -> [UInt8] {
         var frame = [UInt8](repeating: 0, count: message.utf8.count + Frame.overheadLimit)
@@ -228,8 +229,8 @@ final class Couple {
     /// Whether the link loses a frame for good.
     var loses: ([UInt8]) -> Bool = { _ in false }
 
-    init() throws {
-        alice = try Side("alice", clock)
+    init(alice port: (any StoragePort)? = nil) throws {
+        alice = try Side("alice", clock, on: port)
         bob = try Side("bob", clock)
         let rows = try bob.store.createPackage(
             bob.account, lifetime: 90 * 24 * Backoff.hour, oneTimeKeys: 0)

@@ -34,6 +34,11 @@ import Testing
         let fresh: Identifier
         let accepted: Identifier
         let answer: [UInt8]
+        /// A round under way: Alice has offered, Bob has answered, Alice has committed; and what each said.
+        let offered: MemoryStorage
+        let answered: MemoryStorage
+        let finished: MemoryStorage
+        let parts: [[UInt8]]
 
         init() throws {
             let early = MemoryStorage()
@@ -66,6 +71,20 @@ import Testing
             let other = try openStore(on: bobs.snapshot())
             accepted = try #require(other.hear(bob, [welcome])[0].session)
             answer = try other.say(accepted, "answer")
+
+            let (a1, b1) = (after.snapshot(), bobs.snapshot())
+            let (leader, follower) = (try openStore(on: a1), try openStore(on: b1))
+            _ = try leader.rekey(hers, isFresh: false)
+            let offer = try leader.takeFrames()
+            offered = a1.snapshot()
+            _ = try follower.hear(bob, offer)
+            let answers = try follower.takeFrames()
+            answered = b1.snapshot()
+            _ = try leader.hear(alice, answers)
+            finished = a1.snapshot()
+            let finish = try leader.takeFrames()
+            parts = offer + answers + finish
+            guard parts.count == 3 else { throw Failure.internal }
         }
 
         func storage(_ subject: Subject) -> MemoryStorage {
@@ -73,11 +92,14 @@ import Testing
             case .alice: alices
             case .waiting: waitings
             case .bob: bobs
+            case .offered: offered
+            case .answered: answered
+            case .finished: finished
             }
         }
     }
 
-    enum Subject: Sendable { case alice, waiting, bob }
+    enum Subject: Sendable { case alice, waiting, bob, offered, answered, finished }
 
     /// What a trial got out of the library.
     final class Journal {
@@ -96,6 +118,8 @@ import Testing
         var isDeterministic = true
         /// Whether it is one transaction.
         var isOneCommit = true
+        /// Where the other side stands.
+        var peer = Subject.bob
         /// Calls that are done before the copies are made.
         var prepare: @Sendable (World, Store, ManualClock) throws -> Void = { _, _, _ in }
         let act: @Sendable (World, Store, Journal) throws -> Void
@@ -255,6 +279,84 @@ import Testing
             act: { _, store, _ in _ = try store.runDue(limit: 100) }),
     ]
 
+    static let rounds = [
+        Scenario(description: "rekey", subject: .alice, isDeterministic: false) { world, store, _ in
+            let target = try store.rekey(world.hers, isFresh: false)
+            #expect(target == 1)
+        },
+        Scenario(description: "answer", subject: .bob, isDeterministic: false, peer: .offered) {
+            world, store, _ in
+            let heard = try store.hear(world.bob, [world.parts[0]])
+            #expect(heard[0].failure == nil)
+        },
+        Scenario(
+            description: "commit by the answer", subject: .offered, isDeterministic: false,
+            peer: .answered
+        ) { world, store, _ in
+            let heard = try store.hear(world.alice, [world.parts[1]])
+            #expect(heard[0].failure == nil)
+        },
+        Scenario(
+            description: "commit by the finish", subject: .answered, isDeterministic: false,
+            peer: .finished
+        ) { world, store, _ in
+            let heard = try store.hear(world.bob, [world.parts[2]])
+            #expect(heard[0].failure == nil)
+        },
+        Scenario(
+            description: "retry", subject: .offered, isDeterministic: false, isOneCommit: false,
+            prepare: { _, _, clock in clock.advance(Backoff.second) },
+            act: { _, store, _ in _ = try store.runDue(limit: 100) }),
+        Scenario(
+            description: "a perfect queue", subject: .alice, isDeterministic: false,
+            isOneCommit: false,
+            prepare: { world, store, _ in
+                try store.setLimits(
+                    world.hers,
+                    Pace.Limits(messages: 0, bytes: 0, interval: 0, isPerfect: true, queue: 0))
+            },
+            act: { world, store, journal in
+                try store.post(world.hers, "q1", journal)
+                try store.post(world.hers, "q2", journal)
+            }),
+        Scenario(
+            description: "a perfect queue that ends", subject: .alice, isDeterministic: false,
+            prepare: { world, store, _ in
+                try store.setLimits(
+                    world.hers,
+                    Pace.Limits(messages: 0, bytes: 0, interval: 0, isPerfect: true, queue: 0))
+                for text in ["q1", "q2"] { try store.post(world.hers, text, Journal()) }
+            },
+            act: { world, store, journal in
+                journal.sent += ["q1", "q2"]
+                try store.setLimits(world.hers, Pace.Limits())
+            }),
+        Scenario(description: "close", subject: .alice, isDeterministic: false) { world, store, _ in
+            try store.closeSession(world.hers)
+        },
+        Scenario(
+            description: "close with a queue", subject: .offered, isDeterministic: false,
+            prepare: { world, store, _ in
+                try store.setLimits(
+                    world.hers,
+                    Pace.Limits(messages: 0, bytes: 0, interval: 0, isPerfect: true, queue: 0))
+                for text in ["q1", "q2"] { try store.post(world.hers, text, Journal()) }
+            },
+            act: { world, store, _ in try store.closeSession(world.hers) }),
+        Scenario(
+            description: "the end of an epoch", subject: .alice, isDeterministic: false,
+            isOneCommit: false,
+            prepare: { world, store, clock in
+                try store.setLimits(
+                    world.hers,
+                    Pace.Limits(
+                        messages: 0, bytes: 0, interval: Backoff.minute, isPerfect: false, queue: 0)
+                )
+                clock.advance(Backoff.minute)
+            },
+            act: { _, store, _ in _ = try store.runDue(limit: 100) }),
+    ]
+
     // MARK: Sweeps
 
     static let modes = [FaultPlan.Mode.before, .afterCommit, .crash]
@@ -336,6 +438,77 @@ import Testing
             // The rest of the work is done by whoever comes next.
             _ = try trial.reopened.runDue(limit: 100)
             #expect(try trial.reopened.picture() == trial.after)
+        }
+    }
+
+    /// Whatever failed: then the network behaves, and both sides come together.
+    @Test(arguments: rounds, modes)
+    func rekeying(_ scenario: Scenario, _ mode: FaultPlan.Mode) throws {
+        try sweep(scenario, mode) { trial in
+            let world = trial.world
+            let isBobs = [.bob, .answered].contains(scenario.subject)
+            // The handle that failed goes on, or a new one.
+            let store = trial.survivor ?? trial.reopened
+            let peer = try openStore(
+                on: world.storage(scenario.peer).snapshot(), clock: trial.clock)
+            let (alice, bob) = isBobs ? (peer, store) : (store, peer)
+            let closes = scenario.description.hasPrefix("close")
+            if closes { try? alice.closeSession(world.hers) }
+            var (texts, places): ([String], [[UInt8]: [UInt8]]) = ([], [:])
+
+            /// Delivers what one side has to say.
+            func pass(_ from: Store, _ to: Store, _ account: Identifier) throws {
+                let items = try from.takeItems(limit: 100, lease: 0)
+                let said = bodiesOfFrames(items)
+                for frame in said {
+                    let place = Array(frame[2..<18]) + [account == world.bob ? 1 : 0]
+                    #expect(places[place] ?? frame == frame, "an index was used twice")
+                    places[place] = frame
+                }
+                for one in try to.hear(account, said) {
+                    let isExpected = [nil, .replay, closes ? .notFound : .replay].contains(
+                        one.failure)
+                    #expect(isExpected, "\(String(describing: one.failure))")
+                    guard let message = one.message else { continue }
+                    texts.append(withExtendedLifetime(one) { text(message) })
+                }
+                try from.acknowledge(items.map { $0.seq })
+            }
+            func settle() throws {
+                // What was handed out before comes again, too.
+                for step in 0..<20 {
+                    try pass(alice, bob, world.bob)
+                    try pass(bob, alice, world.alice)
+                    guard step < 15 else { continue }
+                    trial.clock.advance(3 * Backoff.second)
+                    for one in [alice, bob] { _ = try one.runDue(limit: 100) }
+                }
+            }
+            // The part that was on its way comes again.
+            switch scenario.description {
+            case "answer": _ = try bob.hear(world.bob, [world.parts[0]])
+            case "commit by the answer": _ = try alice.hear(world.alice, [world.parts[1]])
+            case "commit by the finish": _ = try bob.hear(world.bob, [world.parts[2]])
+            default: break
+            }
+            try settle()
+            guard !closes else {
+                #expect(throws: Failure.notFound) { _ = try alice.session(world.hers) }
+                let his = try bob.session(world.his).session
+                if case .closed = his.rekey.phase {} else { Issue.record("was not told") }
+                return
+            }
+            _ = try alice.rekey(world.hers, isFresh: false)
+            try alice.post(world.hers, "from Alice", trial.journal)
+            try bob.post(world.his, "from Bob", trial.journal)
+            try settle()
+            let (hers, his) = (
+                try alice.session(world.hers).session, try bob.session(world.his).session
+            )
+            let isSame = try agrees(hers, his) && agrees(his, hers)
+            #expect(isSame && hers.epoch > 0)
+            for session in [hers, his] { #expect(session.rekey.pending == nil) }
+            for sent in trial.journal.sent { #expect(texts.count { $0 == sent } == 1, "\(sent)") }
         }
     }
 
@@ -483,6 +656,14 @@ private func bodies(_ items: [ItemRow]) -> [[UInt8]] {
     items.map { row in withExtendedLifetime(row) { Array(row.item.body) } }
 }
 
+/// Those that go to the peer, in their order.
+private func bodiesOfFrames(_ items: [ItemRow]) -> [[UInt8]] {
+    bodies(
+        items.sorted { $0.seq < $1.seq }.filter {
+            [.frames, .control].contains($0.item.lane.kind)
+        })
+}
+
 extension Store {
     /// Every row, opened.
     fileprivate func picture() throws -> [[UInt8]: [UInt8]] {
@@ -498,6 +679,13 @@ extension Store {
             }
         }
         return all
+    }
+
+    /// What is to go to the peer. It has left.
+    fileprivate func takeFrames() throws -> [[UInt8]] {
+        let items = try takeItems(limit: 10, lease: 0)
+        try acknowledge(items.map { $0.seq })
+        return bodiesOfFrames(items)
     }
 
     /// A new package of an account with one one-time key.
