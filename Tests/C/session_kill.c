@@ -104,6 +104,7 @@ static void note(entry *e, const pawl_delivery *d, int before) {
     if (e->bytes[1] >= 3) { /* that a session is closed, which the other side may have done itself */
         CHECK(d->status == PAWL_OK || d->status == PAWL_REPLAY || d->status == PAWL_NOT_FOUND);
         e->state = RECEIVED;
+        e->keeps = 0;
         return;
     }
     switch (d->status) {
