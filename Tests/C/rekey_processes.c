@@ -265,9 +265,12 @@ static void await(int in_time, const char *what, int line) {
     }
     pause_ns(MILLISECOND / 5);
     if (in_time) return;
-    test_fault(__FILE__, line, "never: %s; round %d, epochs %u and %u, under way %u and %u, heard %d and %d", what,
-               shared->round, shared->epoch[0], shared->epoch[1], shared->target[0], shared->target[1],
-               shared->heard[0], shared->heard[1]);
+    test_fault(__FILE__, line, "never in round %d: %s", shared->round, what);
+    for (int i = 0; i < 2; i++) {
+        fprintf(stderr, "  %s: epoch %u, under way %u, promised %u, told %u, heard %d; waited for %d and %d\n",
+                sides[i].name, shared->epoch[i], shared->target[i], shared->promised[i], shared->told[i],
+                shared->heard[i], shared->waited[i], shared->waited[i + 2]);
+    }
     for (int i = 0; i < WAITERS; i++) {
         kill(children[i], SIGKILL);
         waitpid(children[i], NULL, 0);
