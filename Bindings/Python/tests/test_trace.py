@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import gc
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Iterator, List, Tuple
 from xml.etree import ElementTree
 
@@ -15,6 +18,8 @@ from pairs import Pair
 from pawl import Constructor, RawKey, Status, Step, StepEvent, Store, trace
 
 SVG = "{http://www.w3.org/2000/svg}"
+ROOT = Path(__file__).parents[3]
+ARTICLES = ROOT / "Sources/Pawl/Pawl.docc"
 
 
 @pytest.fixture
@@ -242,3 +247,19 @@ def test_one_session_at_a_time(pair: Pair) -> None:
         with pytest.raises(ValueError):
             render(steps)
         assert render(apart[1]) != render([])
+
+# ---------------------------------------------------------------- the documentation
+
+
+def test_the_picture_in_the_documentation(tmp_path: Path) -> None:
+    """It is what the example draws today, and shows what the text says."""
+    drawn = tmp_path / "rekey.svg"
+    command = [sys.executable, str(ROOT / "Bindings/Python/examples/draw_rekey.py"), str(drawn)]
+    mermaid = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert drawn.read_text() == (ARTICLES / "Resources/rekey.svg").read_text()
+    assert f"```mermaid\n{mermaid}```" in (ARTICLES / "Rekeying.md").read_text()
+    texts = [text.text or "" for text in ElementTree.parse(drawn).iter(f"{SVG}text")]
+    assert texts[:2] == ["Ada", "Bob"] and texts.count("epoch 1") == 2
+    assert {"crossed: leads", "crossed: yields, answers", "nothing came: again"} <= set(texts)
+    lost = [line.split(": ")[1].split()[0] for line in mermaid.splitlines() if "--x" in line]
+    assert sorted(lost) == ["answer", "finish", "offer"]
