@@ -38,6 +38,8 @@ package struct Pace {
     /// The first wait for an answer, and the longest.
     package static let firstRetry: Int64 = 200_000_000
     package static let lastRetry: Int64 = 600_000_000_000
+    /// Before looking again whether a frame has left.
+    package static let absence: Int64 = 10_000_000_000
     static let size = 4 + 8 + 8 + 1 + 4 + 8 + 8 + 4 + 4 + 8 + 8 + 4
 
     package var limits = Limits()

@@ -109,6 +109,7 @@ package struct Rekey {
         package init() {}
 
         package mutating func say(_ more: Says) { says.formUnion(more) }
+        package mutating func unsay(_ less: Says) { says.subtract(less) }
 
         /// With what a later input did.
         package mutating func merge(_ later: Outcome) {

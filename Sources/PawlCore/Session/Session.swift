@@ -456,6 +456,12 @@ package final class Session {
         if side == .initiator { welcome = nil }
     }
 
+    /// Takes out what must not be said so soon again.
+    package func ration(_ outcome: inout Rekey.Outcome, now: Int64) {
+        if outcome.says.contains(.nudge), !pace.mayNudge(now: now) { outcome.unsay(.nudge) }
+        if outcome.says.contains(.closed), !pace.maySayClosed(now: now) { outcome.unsay(.closed) }
+    }
+
     /// The next epoch's chains take the place of those that counted.
     private func begin(_ round: Round, now: Int64) throws(Failure) {
         previousLength = sending.index

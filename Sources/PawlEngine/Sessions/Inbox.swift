@@ -139,8 +139,13 @@ final class Inbox {
         // A peer that goes on in an epoch that is over was put back, or does not know that the session is closed.
         let reminder = open.session.rekey.reminder
         if closed == nil || verdict == .auth || reminder == .closed {
-            open.outcome.say(reminder)
-            open.isChanged = true
+            var outcome = Rekey.Outcome()
+            outcome.say(reminder)
+            open.session.ration(&outcome, now: now)
+            if !outcome.says.isEmpty {
+                open.outcome.merge(outcome)
+                open.isChanged = true
+            }
         }
         return verdict
     }
@@ -184,7 +189,9 @@ final class Inbox {
         try session.accept(opened, frame, decision, now: now)
         withExtendedLifetime(opened) {}
         open.isChanged = true
-        open.outcome.merge(decision.outcome)
+        var outcome = decision.outcome
+        session.ration(&outcome, now: now)
+        open.outcome.merge(outcome)
         if decision.outcome.isClosed { peer.change { $0.close(session.id) } }
         if let closed = opened.closed { open.closed.append(closed) }
         for gap in opened.gaps { try keep(gap, open) }
@@ -204,7 +211,7 @@ final class Inbox {
         let parts = try parts(opened, frame)
         if givesBack, !parts.isEmpty || opened.source == .candidate {
             // An epoch may end here, and what was reserved in it.
-            if let rest = outgoing.reservations.take(session.id) { _ = session.giveBack(rest) }
+            if let rest = outgoing.reservations.take(session.id) { session.giveBack(rest) }
         }
         let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         withExtendedLifetime(opened) {}
@@ -299,6 +306,8 @@ final class Inbox {
         session.pace.begin(now: now)
         let (opened, decision, isFree) = try firstMessage(frame, session)
         guard isFree else { throw .auth }
+        // Over before it began: it takes the place of no other.
+        guard !decision.outcome.isClosed else { throw .replay }
 
         if sighting == .changed, known != nil { try report(.identityChanged, session) }
         if let ended { try transaction.erase(ended) }
@@ -453,6 +462,7 @@ final class Inbox {
                 session.skipped = session.skipped > 0 ? session.skipped - 1 : 0
                 open.lost += 1
             }
+            open.usedKeys.insert(row.number)
             transaction.delete(row)
             return true
         }

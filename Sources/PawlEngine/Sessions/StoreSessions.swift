@@ -114,11 +114,10 @@ extension Store {
     // MARK: Ending
 
     package func closeSession(_ id: Identifier) throws(Failure) {
-        // What a batch gives back could be rolled back after its indices were used.
-        let reserved = isBatch ? nil : shared.reservations.take(id)
+        let reserved = takeReserved(id)
         try transact(.write) { (transaction) throws(Failure) in
             let conversation = try transaction.session(id)
-            if let reserved { _ = conversation.session.giveBack(reserved) }
+            if let reserved { conversation.session.giveBack(reserved) }
             try bury(conversation, in: transaction)
             try end(conversation, in: transaction)
             try transaction.deleteAll(.of(.kept, id))
@@ -133,7 +132,6 @@ extension Store {
         let session = conversation.session
         let outgoing = outgoing(transaction)
         try outgoing.dropQueue(session)
-        transaction.wakesWaiters = true
         if case .closed = session.rekey.phase { return }
         guard session.hasSent || session.side == .responder else { return }
         if session.sending.index < Session.indexLimit {
