@@ -138,7 +138,13 @@ final class Inbox {
             open.isChanged = true
             return .replay
         }
-        return closed.verdict(frame)
+        let verdict = closed.verdict(frame)
+        // Above its end nobody speaks but a thief, or a peer that was put back, and the latter must learn of it.
+        if verdict == .auth {
+            open.outcome.nudge()
+            open.isChanged = true
+        }
+        return verdict
     }
 
     private func closedEpoch(
