@@ -787,6 +787,33 @@ import Testing
         return out
     }
 
+    // MARK: Old copies
+
+    /// Whoever speaks first: the side that was put back, or the other one. It is told of both ways, and not silence.
+    @Test(arguments: 1..<12, [false, true])
+    func aSideThatWasPutBack(epochs: Int, speaksFirst: Bool) throws {
+        let couple = try Couple()
+        let (alice, bob) = (couple.alice, couple.bob)
+        let old = alice.storage.snapshot()
+        for number in 0..<epochs {
+            try alice.rekey()
+            try couple.flush()
+            try couple.say("\(number)", alice)
+            try couple.flush()
+        }
+        try alice.reopen(on: old)
+        // Above what was used in the epoch.
+        for number in 0..<4 where speaksFirst {
+            try alice.send("old \(number)")
+            try couple.flush()
+        }
+        if !speaksFirst { try bob.send("new") }
+        try couple.flush()
+        let told = alice.count(Side.Event.desynchronized) + bob.count(Side.Event.desynchronized)
+        #expect(told > 0)
+        #expect(bob.heard.allSatisfy { !$0.hasPrefix("old") })
+    }
+
     // MARK: Trace
 
     @Test func theTraceOfACrossedRound() throws {

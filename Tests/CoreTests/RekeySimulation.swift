@@ -164,6 +164,9 @@ final class RekeySimulation {
     private static let pair = Result { try SeededSodium.run(2) { try World(2) } }
     private static let mesh = Result { try SeededSodium.run(5) { try World(5) } }
 
+    /// Before the first seed: the worlds, and what libsodium draws for itself.
+    static func prepare() { _ = (try? pair.get(), try? mesh.get()) }
+
     init(seed: UInt64, isLogged: Bool = false) throws {
         self.isLogged = isLogged
         dice = Dice(seed &* 0x2545_F491_4F6C_DD1D &+ 1)
@@ -464,6 +467,8 @@ final class RekeySimulation {
             for row in try rows(host, other) { tainted.insert(half(row.session.id)) }
             for row in try rows(other, host) { tainted.insert(half(row.session.id)) }
         }
+        // What is left of closed ones is put back, too.
+        tainted.formUnion(closed)
         host.storage = old
         host.old = nil
         host.life += 1
@@ -665,7 +670,9 @@ final class RekeySimulation {
             messages[text]?.isExcused = true
         case .notFound:
             try demand(isTainted || closed.contains(flight.half), "an unknown session")
-            if isTainted, let id = try sendable(host, hosts[flight.from]) { host.parted.insert(id) }
+            if let id = try sendable(host, hosts[flight.from]), tainted.contains(half(id)) {
+                host.parted.insert(id)
+            }
         case .desynchronized, .auth, .time:
             try demand(isTainted, "\(String(describing: one.failure)) at \(at)")
         case let failure?:
@@ -791,6 +798,8 @@ final class RekeySimulation {
                     host.parted.remove(id)
                     tally.add("reset")
                     note("\(host.name) resets with \(other.name)")
+                    // The peer learns of it by the first message.
+                    try send(host, to: other)
                 } catch Failure.busy(.rate) {
                 }
             }
@@ -825,9 +834,13 @@ final class RekeySimulation {
         for host in hosts {
             guard host.parted.isEmpty else { return false }
             for other in hosts where other !== host {
-                for row in try rows(host, other) where row.entry.isSendable {
-                    let session = row.session
-                    if session.pace.queued > 0 || session.rekey.pending != nil { return false }
+                for row in try rows(host, other) {
+                    let (session, half) = (row.session, half(row.session.id))
+                    // One that another took the place of goes on until nothing waits in it.
+                    let isWaiting = session.pace.queued > 0
+                    let isOver = tainted.contains(half) || closed.contains(half) || !isWaiting
+                    guard row.entry.isSendable || !isOver else { continue }
+                    if isWaiting || session.rekey.pending != nil { return false }
                 }
             }
             // An item that is lent comes back.

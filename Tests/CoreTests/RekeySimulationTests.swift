@@ -4,6 +4,7 @@ import Testing
 /// PAWL_SEED replays one run (with SWIFT_DETERMINISTIC_HASHING=1, to the byte); PAWL_LONG: many more of them.
 @Suite struct RekeySimulationTests {
     @Test func everySeedHeals() throws {
+        RekeySimulation.prepare()
         let environment = ProcessInfo.processInfo.environment
         if let seed = environment["PAWL_SEED"].flatMap({ UInt64($0) }) {
             let (_, failure, log) = run(seed, isLogged: true)

@@ -51,9 +51,9 @@ final class Side {
         store.setTracer(trace)
     }
 
-    /// As after a crash: nothing is given back.
-    func reopen() throws {
-        store = try openStore(on: storage.sibling(), clock: clock)
+    /// As after a crash, or on an old copy: nothing is given back.
+    func reopen(on copy: MemoryStorage? = nil) throws {
+        store = try openStore(on: (copy ?? storage).sibling(), clock: clock)
         store.setTracer(trace)
     }
 
