@@ -99,7 +99,8 @@ package final class Store {
 
     /// The same for a caller that holds a lock: what is to be traced is for later.
     func transact<R>(
-        _ mode: TransactionMode, _ durability: Durability = .full, tracing steps: inout [TracedStep],
+        _ mode: TransactionMode, _ durability: Durability = .full,
+        tracing steps: inout [TracedStep],
         _ body: (Transaction) throws(Failure) -> R
     ) throws(Failure) -> R {
         var result: R?
