@@ -58,7 +58,7 @@ EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: lib examples demo test test-long bench fuzz lint install clean help packages toolchain FORCE \
+.PHONY: lib examples demo pictures test test-long bench fuzz lint install clean help packages toolchain FORCE \
     test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
     test-fuzz
 
@@ -146,9 +146,15 @@ $B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
 demo: packages lib examples ## a .env file in three languages, a file over a bad link (ENV_FILE=, DEMO_FILE=path)
 	@Bindings/demo "$(ENV_FILE)"
 
-bench: packages lib $B/store_bench $B/session_bench $B/load_bench ## name,metric,value lines against the floor
+# Committed, because documentation is built without Python; a test compares it.
+pictures: lib ## the documentation's pictures, and prints them as Mermaid text
+	@PYTHONPATH=Bindings/Python/src PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(PYTHON) \
+	    Bindings/Python/examples/draw_rekey.py Sources/Pawl/Pawl.docc/Resources/rekey.svg
+
+bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/load_bench ## name,metric,value lines against the floor
 	@$B/store_bench $B/$(SO) $B/load_bench
 	@$B/session_bench
+	@$B/rekey_bench
 
 # ---------------------------------------------------------------- tests
 

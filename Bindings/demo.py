@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable
@@ -162,6 +163,7 @@ class Transfer:
         self.messages = len(self.content) // 4096 + 1
         self.stores = {name: folder / f"{name}.pawl" for name in ("alice", "bob")}
         self.package, self.arrived = folder / "package", folder / "arrived"
+        self.traces = {name: folder / f"{name}.trace" for name in self.stores}
         self.commands = {"alice": [sender], "bob": [sys.executable, receiver]}
         self.running: dict[str, subprocess.Popen[str]] = {}
         self.deadline = time.monotonic() + self.PATIENCE
@@ -193,9 +195,15 @@ class Transfer:
         seen += self.bytes_of_stores()
         packets = [packet for direction in directions.values() for packet in direction.packets]
         self.find_no_plaintext(seen + packets)
-        for path in self.stores.values():
+        epochs = []
+        for name, path in self.stores.items():
             with pawl.Store.open(path, key=key()) as store:
                 promise(not store.verify(), "verify finds no damage")
+                account = store.accounts()[0].id
+                (session,) = store.sessions(account, "bob" if name == "alice" else "alice")
+                epochs.append(session.epoch)
+        promise(abs(epochs[0] - epochs[1]) <= 1, "the two sides are at most one epoch apart")
+        steps = self.steps()
         counts = {
             name: sum(getattr(direction, name) for direction in directions.values())
             for name in ("dropped", "repeated", "reordered", "undeliverable")
@@ -205,15 +213,18 @@ class Transfer:
         sent, answers = (len(direction.packets) for direction in directions.values())
         print(f"bytes      {len(self.content)}, nowhere in {sum(map(len, seen + packets))} of both stores and the wire")
         print(f"messages   {self.messages}, {sent - self.messages} of them sent again; {answers} acknowledgements")
+        print(f"epochs     {max(epochs)}; {steps[pawl.StepEvent.YIELDS]} crossed rounds, {steps[pawl.StepEvent.RETRIED]} retries")
+        promise(max(epochs) > 1 and steps[pawl.StepEvent.YIELDS] > 0, "the keys were replaced again and again")
         print(f"the link   {', '.join(f'{count} {name}' for name, count in counts.items())} (seed {self.seed})")
         print("processes  the link was cut half way, both killed, with SIGKILL, and started again")
-        print(f"seconds    {seconds:.1f}")
+        print(f"seconds    {seconds:.1f}: {max(epochs) / seconds:.0f} epochs and {self.messages / seconds:.0f} messages in each")
         print(f"SHA-256    {before} sent")
         print(f"           {after} arrived: {'the same' if before == after else 'NOT the same'}")
         promise(before == after, "what arrived is what was sent")
 
     def start(self, name: str, file: Path) -> None:
-        command = [*self.commands[name], *map(str, (self.stores[name], self.folder / name, self.package, file))]
+        arguments = (self.stores[name], self.folder / name, self.package, file, self.traces[name])
+        command = [*self.commands[name], *map(str, arguments)]
         self.running[name] = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -239,6 +250,11 @@ class Transfer:
         except subprocess.TimeoutExpired:
             promise(False, f"{name} ends in time")
         promise(self.running[name].returncode == 0 and not errors, f"{name} ends well: {errors.strip()}")
+
+    def steps(self) -> Counter[pawl.StepEvent]:
+        """What happened to the keys, at both sides."""
+        lines = [line.split() for path in self.traces.values() for line in path.read_text().splitlines()]
+        return Counter(pawl.StepEvent(int(line[1])) for line in lines)
 
     def bytes_of_stores(self) -> list[bytes]:
         """To be called while no process has them open."""

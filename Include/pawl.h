@@ -122,7 +122,7 @@ typedef int32_t pawl_status;
 #define PAWL_STATE_LAST_SLOT 0x0405  /* the last slot cannot be removed */
 #define PAWL_STATE_NO_VAULT 0x0505   /* the secret lives in a vault and this store was opened without one */
 #define PAWL_STATE_IDENTITY 0x0605   /* this verified peer has another identity now; accept it first */
-#define PAWL_STATE_RECEIVE_ONLY 0x0705 /* another session has taken this one's place: send in that */
+#define PAWL_STATE_RECEIVE_ONLY 0x0705 /* another session has taken this one's place, or the peer has closed it */
 #define PAWL_STATE_SUITE 0x0805      /* a weaker suite than allowed, or than this peer used before */
 #define PAWL_STATE_SELF 0x0905       /* a session with one's own identity */
 #define PAWL_STATE_RESERVATION 0x0A05 /* no index reserved before this batch: encrypt outside, or send */
@@ -646,7 +646,7 @@ pawl_status pawl_store_nudge(pawl_store *store);
 #define PAWL_EVENT_SETUP_EXPIRED 4    /* nobody answered this session's set-up; a request asks for a new package */
 #define PAWL_EVENT_SESSION_ENDED 5    /* a session that was receive-only, or never confirmed, is erased: not before its
                                          kept messages are forgotten */
-#define PAWL_EVENT_EPOCH 6            /* `count` is the epoch that counts: one that pawl_session_rekey promised, or later */
+#define PAWL_EVENT_EPOCH 6            /* `count` is the epoch that counts: what pawl_session_rekey promised has come if it is not above that */
 #define PAWL_EVENT_STALLED 7          /* the peer did not answer a rekey `count` times; it goes on being asked */
 #define PAWL_EVENT_SESSION_CLOSED 8   /* the peer has closed this session; it is receive-only */
 #define PAWL_EVENT_UNSENT 9           /* the message with ticket `count` will not be sent: its session is over */
@@ -841,7 +841,7 @@ pawl_status pawl_session_start(pawl_store *store, const uint8_t account[PAWL_ACC
  * pawl_session_start. Since ABI 1. */
 pawl_status pawl_session_reset(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *package,
                                size_t package_size, uint8_t new_session[PAWL_SESSION_ID_SIZE]);
-/* Erases a session's keys, kept messages included, and tells the peer, for 7 days again whenever it sends something. Frames
+/* Erases a session's keys, kept messages included, and tells the peer, for 7 days again when it sends something, ever more seldom. Frames
  * in the outbox stay; messages that waited for an epoch are PAWL_EVENT_UNSENT. PAWL_NOT_FOUND. Since ABI 1. */
 pawl_status pawl_session_close(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE]);
 
@@ -867,8 +867,9 @@ pawl_status pawl_session_rekey(pawl_store *store, const uint8_t session[PAWL_SES
                                uint32_t *epoch);
 /* Waits until a session has reached `epoch`, at most timeout_ns; *reached (may be NULL) is the epoch that it has. Wakes for
  * what any thread or process does with the store's file, and at once for what has happened already; somebody must serve
- * outbox and schedule meanwhile. PAWL_BUSY_WAITING: not in time. PAWL_CLOSED_SESSION; PAWL_CLOSED: pawl_store_close was
- * called. PAWL_STATE_BATCH. Since ABI 1. */
+ * outbox and schedule meanwhile. PAWL_BUSY_WAITING: not in time. PAWL_CLOSED_SESSION: closed, erased, or never there;
+ * PAWL_CLOSED: pawl_store_close was called. PAWL_STORE_CANNOT_OPEN: each waiter has descriptors of its own, an inotify
+ * instance among them, and the system has no more. PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_session_wait(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t epoch,
                               int64_t timeout_ns, uint32_t *reached);
 
@@ -882,9 +883,10 @@ pawl_status pawl_session_wait(pawl_store *store, const uint8_t session[PAWL_SESS
 typedef struct pawl_rekey_limits {
     uint32_t struct_size;
     uint32_t flags;      /* PAWL_LIMITS_* */
-    uint32_t messages;   /* that this side has sent */
+    uint32_t messages;   /* frames that this side has sent, those of rekeying included */
     uint32_t queue;      /* messages that may wait for an epoch, at most 4096; 0: 64 */
-    uint64_t bytes;      /* that this side has sent; those of pawl_session_encrypt are counted with the next reservation */
+    uint64_t bytes;      /* of messages that this side has sent; those of pawl_session_encrypt are counted when their reservation
+                            ends */
     int64_t interval_ns; /* since it began: a job of the schedule */
 } pawl_rekey_limits;
 
@@ -944,13 +946,14 @@ pawl_status pawl_store_trace(pawl_store *store, const pawl_trace *trace);
 
 /* Encrypts 0 bytes to 16 MiB and writes the frame, which needs room for plaintext_size + PAWL_FRAME_OVERHEAD_MAX:
  * PAWL_BUFFER. The index it uses was reserved in the store before, so that no crash, copy or other process makes it be
- * used twice; delivering the frame is the host's. PAWL_NOT_FOUND; PAWL_STATE_MODE; PAWL_STATE_RECEIVE_ONLY; PAWL_STATE_IDENTITY;
- * PAWL_STATE_RESERVATION (in a batch); PAWL_TIME: the peer's package expired before the first message;
+ * used twice; delivering the frame is the host's. PAWL_NOT_FOUND; PAWL_STATE_MODE; PAWL_STATE_RECEIVE_ONLY;
+ * PAWL_STATE_IDENTITY; PAWL_STATE_RESERVATION (in a batch); PAWL_TIME: the peer's package expired before the first message;
  * PAWL_LIMIT_MESSAGE; PAWL_LIMIT_INDEX. Since ABI 1. */
 pawl_status pawl_session_encrypt(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *plaintext,
                                  size_t plaintext_size, uint8_t *out, size_t out_size, size_t *out_len);
-/* Encrypts and puts the frame into the outbox, durable when this returns. *ticket (may be NULL) is the item's number.
- * Codes as above. Since ABI 1. */
+/* Encrypts and puts the frame into the outbox, durable when this returns. *ticket (may be NULL) is the item's number, or what
+ * the item of a message that must wait for an epoch will have in `count`. PAWL_NOT_FOUND; PAWL_STATE_RECEIVE_ONLY;
+ * PAWL_STATE_IDENTITY; PAWL_TIME; PAWL_LIMIT_MESSAGE; PAWL_LIMIT_INDEX; PAWL_LIMIT_QUEUE. Since ABI 1. */
 pawl_status pawl_session_send(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *plaintext,
                               size_t plaintext_size, uint64_t *ticket);
 

@@ -23,12 +23,14 @@ enum {
     ID = 8,          /* of a transfer: random bytes */
     HEADER = ID + 8, /* of a message: id, number of this chunk, number of chunks, both little endian */
     CHUNK = 4096,
-    WINDOW = 16,   /* messages under way at once */
+    WINDOW = 8,    /* messages under way at once */
     PATIENCE = 30, /* seconds without an acknowledgement */
     PACKET_MAX = 65536
 };
 static const int64_t LEASE = 100000000; /* 0.1 seconds: more than a message and its acknowledgement take */
-static const int64_t REKEY = 50000000;  /* new keys whenever the clock shows a multiple of this */
+/* New keys whenever the clock shows a multiple of this. Keys of late messages live for 8 epochs: a message that was lost
+ * must have come again by then. */
+static const int64_t REKEY = 100000000;
 static const uint64_t NOT_QUEUED = UINT64_MAX;
 
 static pawl_store *store;
@@ -220,7 +222,8 @@ static void work(int link, const char *package) {
             check(pawl_outbox_answer(store, item.seq, bytes, size), "answer");
             free(bytes);
         } else {
-            if (item.what != PAWL_EVENT_EPOCH)
+            /* What Bob says may get lost for good: he says it all again. */
+            if (item.what != PAWL_EVENT_EPOCH && item.what != PAWL_EVENT_LOST)
                 fprintf(stderr, "send_file: event %u about %.*s\n", item.what, (int)item.peer_name_size,
                         (const char *)item.peer_name);
             check(pawl_outbox_ack(store, &item.seq, 1), "ack");

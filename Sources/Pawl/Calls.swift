@@ -18,6 +18,11 @@ struct Calls {
         pointer = batch
     }
 
+    func trace(_ tracer: Tracer?) throws(PawlError) {
+        try connection.gate.pass()
+        try connection.trace(tracer)
+    }
+
     func handle() throws(PawlError) -> OpaquePointer {
         try connection.gate.pass()
         return pointer

@@ -30,6 +30,10 @@ final class Connection: @unchecked Sendable {
     private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
     private var lastWaiter = 0
 
+    /// Who waits for an epoch in C, or is on the way there.
+    private var inside = 0
+    private var tracer: Tracer?
+
     private var closing: [@Sendable () -> Void] = []
     private var isClosed = false
 
@@ -84,6 +88,30 @@ final class Connection: @unchecked Sendable {
         source?.suspend()
     }
 
+    // MARK: rekeying
+
+    /// The one before is told nothing more: whatever makes a step runs on this thread.
+    func trace(_ tracer: Tracer?) throws(PawlError) {
+        if let tracer {
+            var table = tracer.table
+            try check(pawl_store_trace(store, &table))
+        } else {
+            try check(pawl_store_trace(store, nil))
+        }
+        self.tracer = tracer
+    }
+
+    /// Somebody is going to wait for an epoch, on another thread.
+    func enter() throws(PawlError) {
+        try gate.pass()
+        inside += 1
+    }
+
+    func leave() {
+        inside -= 1
+        if inside == 0, !closing.isEmpty { shut() }
+    }
+
     // MARK: closing
 
     /// Closes the store, once, and then says so to everybody who asked.
@@ -92,6 +120,10 @@ final class Connection: @unchecked Sendable {
         closing.append(done)
         if closing.count > 1 { return }
         wakeAll()
+        if inside == 0 { shut() }
+    }
+
+    private func shut() {
         // The descriptor belongs to the store, so dispatch must have let go of it before.
         guard let source else { return end() }
         source.cancel()

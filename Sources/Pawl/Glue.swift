@@ -35,6 +35,8 @@ extension pawl_package: Sized {}
 extension pawl_peer: Sized {}
 extension pawl_start_options: Sized {}
 extension pawl_session: Sized {}
+extension pawl_rekey_limits: Sized {}
+extension pawl_trace: Sized {}
 extension pawl_frame: Sized {}
 extension pawl_received: Sized {}
 extension pawl_delivery: Sized {}

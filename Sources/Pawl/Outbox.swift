@@ -3,9 +3,9 @@ import CPawl
 /// What leaves the library: written in the transaction that decided it, and handed out at least
 /// once.
 ///
-/// Items wait in lanes: the frames of a session, the requests of an account, the events of an
-/// account. In each they are handed out in the order of their ids, and a lane that is stuck holds
-/// up no other.
+/// Items wait in lanes: the frames of a session that carry messages, those that carry none, the
+/// requests of an account, its events. In each they are handed out in the order of their ids, and a
+/// lane that is stuck holds up no other.
 public struct Item: Sendable, Hashable, Identifiable {
     /// What the host has to do.
     public enum Content: Sendable, Hashable {
@@ -36,12 +36,23 @@ public struct Item: Sendable, Hashable, Identifiable {
         case setUpExpired
         /// A session that was receive-only, or never confirmed, is erased.
         case sessionEnded
+        /// The epoch that counts: one that ``Session/rekey(fresh:)`` promised, or later.
+        case epoch(UInt32)
+        /// The peer did not answer a rekey so many times; it goes on being asked.
+        case stalled(Int)
+        /// The peer has closed the session; it is receive-only.
+        case sessionClosed
+        /// The message with this ticket will not be sent: its session is over.
+        case unsent(Item.ID)
     }
 
     /// Its number: greater than that of every item before it in the same store.
     public let id: UInt64
     /// What to do; nil for something that this version does not know.
     public let content: Content?
+    /// The number that ``Session/send(_:)`` returned for the message in this frame, if it had to
+    /// wait for its epoch; else nil.
+    public let ticket: UInt64?
     /// Whose item it is.
     public let account: Account.ID
     /// The session that it is about; nil: none.
@@ -58,6 +69,7 @@ public struct Item: Sendable, Hashable, Identifiable {
     init(_ row: pawl_item) {
         id = row.seq
         content = Content(row)
+        ticket = row.kind == UInt32(PAWL_ITEM_FRAME) && row.count > 0 ? row.count : nil
         account = Account.ID(row: row.account)
         session = .unlessZero(row.session)
         peer = Identity(
@@ -93,6 +105,10 @@ extension Item.Event {
         case UInt32(PAWL_EVENT_DESYNCHRONIZED): self = .desynchronized
         case UInt32(PAWL_EVENT_SETUP_EXPIRED): self = .setUpExpired
         case UInt32(PAWL_EVENT_SESSION_ENDED): self = .sessionEnded
+        case UInt32(PAWL_EVENT_EPOCH): self = .epoch(UInt32(clamping: row.count))
+        case UInt32(PAWL_EVENT_STALLED): self = .stalled(Int(clamping: row.count))
+        case UInt32(PAWL_EVENT_SESSION_CLOSED): self = .sessionClosed
+        case UInt32(PAWL_EVENT_UNSENT): self = .unsent(row.count)
         default: return nil
         }
     }

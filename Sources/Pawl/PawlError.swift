@@ -34,9 +34,9 @@ public struct PawlError: Error, Sendable, Hashable {
         case corrupt
         /// The storage engine or the vault failed.
         case store
-        /// Another writer was in the way: try again later.
+        /// Another writer was in the way, or it has not happened yet: try again later.
         case busy
-        /// The store is closed.
+        /// The store, or the session that was waited for, is closed.
         case closed
         /// This state and the peer's have parted, which is noted and told once, as
         /// ``Item/Event/desynchronized``: reset the session.
@@ -130,6 +130,8 @@ extension PawlError.Reason {
     public static let stateSelf = Self(rawValue: PAWL_STATE_SELF)
     /// No index was reserved before this batch: encrypt outside of it, or send.
     public static let stateReservation = Self(rawValue: PAWL_STATE_RESERVATION)
+    /// Messages of this session wait for epochs of their own: send, do not encrypt.
+    public static let stateMode = Self(rawValue: PAWL_STATE_MODE)
     /// The secret is above 16 MiB.
     public static let limitSecret = Self(rawValue: PAWL_LIMIT_SECRET)
     /// More than 64 attributes.
@@ -148,6 +150,8 @@ extension PawlError.Reason {
     public static let limitSessions = Self(rawValue: PAWL_LIMIT_SESSIONS)
     /// More key packages or one-time keys than an account may hold.
     public static let limitPackages = Self(rawValue: PAWL_LIMIT_PACKAGES)
+    /// As many messages as may wait for an epoch do; nothing was dropped.
+    public static let limitQueue = Self(rawValue: PAWL_LIMIT_QUEUE)
     /// What held the key or the secret is gone.
     public static let corruptKeyLost = Self(rawValue: PAWL_CORRUPT_KEY_LOST)
     /// The file is not a Pawl store; it was left alone.
@@ -172,6 +176,10 @@ extension PawlError.Reason {
     public static let busyReentered = Self(rawValue: PAWL_BUSY_REENTERED)
     /// Too often: try again later. That it was tried is counted.
     public static let busyRate = Self(rawValue: PAWL_BUSY_RATE)
+    /// It has not happened yet: wait again.
+    public static let busyWaiting = Self(rawValue: PAWL_BUSY_WAITING)
+    /// The session is closed, by this side or the other.
+    public static let closedSession = Self(rawValue: PAWL_CLOSED_SESSION)
     /// The store was inherited through `fork()`.
     public static let closedForked = Self(rawValue: PAWL_CLOSED_FORKED)
 }

@@ -16,7 +16,7 @@ public struct Session: Sendable, Hashable, Identifiable {
     /// Names it in its store.
     public let id: ID
 
-    private let store: Store
+    let store: Store
 
     init(_ id: ID, in store: Store) {
         self.id = id
@@ -35,9 +35,10 @@ public struct Session: Sendable, Hashable, Identifiable {
     ///
     /// - Parameter plaintext: 0 bytes to 16 MiB.
     /// - Returns: the frame, at most 4,096 bytes longer.
-    /// - Throws: ``PawlError/Reason/stateReceiveOnly``, ``PawlError/Reason/stateIdentity``,
-    ///   ``PawlError/Code/time`` (the peer's package expired before the first message),
-    ///   ``PawlError/Reason/limitMessage``, ``PawlError/Reason/limitIndex``.
+    /// - Throws: ``PawlError/Reason/stateMode``, ``PawlError/Reason/stateReceiveOnly``,
+    ///   ``PawlError/Reason/stateIdentity``, ``PawlError/Code/time`` (the peer's package expired
+    ///   before the first message), ``PawlError/Reason/limitMessage``,
+    ///   ``PawlError/Reason/limitIndex``.
     public func encrypt(_ plaintext: Secret) async throws(PawlError) -> [UInt8] {
         try await store.run { calls throws(PawlError) in try calls.encrypt(plaintext, id) }
     }
@@ -45,14 +46,17 @@ public struct Session: Sendable, Hashable, Identifiable {
     /// Encrypts a message and puts the frame into the outbox, durable when this returns.
     ///
     /// - Parameter plaintext: 0 bytes to 16 MiB.
-    /// - Returns: the number of the ``Item`` that carries the frame.
-    /// - Throws: what ``encrypt(_:)`` does.
+    /// - Returns: the number of the ``Item`` that carries the frame; of a message that waits for
+    ///   its epoch (``RekeyLimits/isPerfect``) a ticket, which that item will name.
+    /// - Throws: what ``encrypt(_:)`` does, but for ``PawlError/Reason/stateMode``, and
+    ///   ``PawlError/Reason/limitQueue``.
     @discardableResult
     public func send(_ plaintext: Secret) async throws(PawlError) -> Item.ID {
         try await store.run { calls throws(PawlError) in try calls.send(plaintext, id) }
     }
 
-    /// Erases the session's keys, kept messages included. Frames in the outbox stay.
+    /// Erases the session's keys, kept messages included, and tells the peer. Frames in the outbox
+    /// stay; messages that waited for an epoch are ``Item/Event/unsent(_:)``.
     public func close() async throws(PawlError) {
         try await store.run { calls throws(PawlError) in try calls.closeSession(id) }
     }
@@ -106,6 +110,12 @@ public struct Session: Sendable, Hashable, Identifiable {
         public let received: UInt32
         /// How many keys are kept for messages that are late.
         public let skipped: Int
+        /// The epoch that a rekey under way leads to; nil: none is.
+        public let target: UInt32?
+        /// How many messages wait for an epoch.
+        public let queued: Int
+        /// What ``Session/setLimits(_:)`` has set.
+        public let limits: RekeyLimits
         /// When it was started.
         public let created: Timestamp
         /// When a receive-only or unconfirmed session is erased; nil: it is not.
@@ -131,6 +141,9 @@ public struct Session: Sendable, Hashable, Identifiable {
             sent = row.sent
             received = row.received
             skipped = Int(row.skipped)
+            target = row.target == 0 ? nil : row.target
+            queued = Int(row.queued)
+            limits = RekeyLimits(row)
             created = Timestamp(nanoseconds: row.created_ns)
             ends = .unlessNever(row.ends_ns)
             isInitiator = has(PAWL_SESSION_INITIATOR)

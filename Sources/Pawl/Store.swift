@@ -182,6 +182,27 @@ public actor Store {
         await withCheckedContinuation { connection.wait(waiter, $0) }
     }
 
+    /// Returns the epoch that a session has, once that is `epoch` or later.
+    func wait(
+        for epoch: UInt32, of session: Session.ID, _ timeout: Duration?
+    ) async throws(PawlError) -> UInt32 {
+        guard let connection else { throw .closed }
+        if let timeout, timeout < .zero { throw PawlError(PAWL_MISUSE_TIME) }
+        let wait = EpochWait(connection, session, epoch, timeout)
+        try connection.enter()
+        let outcome = await withTaskCancellationHandler {
+            await suspend(wait)
+        } onCancel: {
+            wait.cancel()
+        }
+        connection.leave()
+        return try outcome.get()
+    }
+
+    private func suspend(_ wait: EpochWait) async -> Result<UInt32, PawlError> {
+        await withCheckedContinuation { done in wait.start { done.resume(returning: $0) } }
+    }
+
     // MARK: the whole store
 
     /// Writes a consistent copy, which opens with the same keys, to a new file, while others read

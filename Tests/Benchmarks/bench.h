@@ -33,7 +33,7 @@ static double now(void) {
 
 static void file_in(const char *name, char path[512]) { snprintf(path, 512, "%s/%s", folder, name); }
 
-static void remove_file(const char *name) {
+static inline void remove_file(const char *name) {
     const char *endings[] = {"", "-wal", "-shm", "-journal", "-bell"};
     char path[512], full[600];
     file_in(name, path);
@@ -110,15 +110,16 @@ static void must(pawl_status status, const char *what) {
     if (status != PAWL_OK) stop(what, pawl_status_name(status));
 }
 
+/* NULL: in memory. */
 static pawl_store *open_here(const char *name) {
-    char path[512];
-    file_in(name, path);
+    char path[512] = "";
+    if (name != NULL) file_in(name, path);
     pawl_key key = PAWL_INIT(pawl_key);
     key.kind = PAWL_KEY_RAW;
     key.secret = key_bytes;
     key.secret_size = sizeof key_bytes;
     pawl_store_options options = PAWL_INIT(pawl_store_options);
-    options.flags = PAWL_STORE_CREATE;
+    options.flags = name != NULL ? PAWL_STORE_CREATE : PAWL_STORE_MEMORY;
     options.path = path;
     options.path_size = strlen(path);
     options.key = &key;

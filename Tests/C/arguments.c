@@ -1275,6 +1275,111 @@ static void session_calls(void *unused) {
     finish_session();
 }
 
+static void no_step(void *context, const pawl_step *step) {
+    (void)context, (void)step;
+}
+
+static void rekey_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    uint32_t epoch = 7;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_rekey(NULL, session_id, 0, &epoch));
+    CHECK(epoch == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_rekey(store, NULL, 0, &epoch));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_rekey(store, session_id, 0, NULL));
+    epoch = 7;
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_session_rekey(store, no_id, 0, &epoch));
+    CHECK(epoch == 0);
+    const uint32_t flags[] = {2, 3, 4, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 5; i++) {
+        epoch = 7;
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_session_rekey(store, session_id, flags[i], &epoch));
+        CHECK(epoch == 0);
+    }
+
+    epoch = 7;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_wait(NULL, session_id, 0, 0, &epoch));
+    CHECK(epoch == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_wait(store, NULL, 0, 0, &epoch));
+    REFUSED_AS(PAWL_CLOSED_SESSION, pawl_session_wait(store, no_id, 0, 0, &epoch));
+    for (size_t i = 0; i < TIME_COUNT; i++) {
+        epoch = 7;
+        if (times[i] < 0) {
+            REFUSED_AS(PAWL_MISUSE_TIME, pawl_session_wait(store, session_id, 0, times[i], &epoch));
+            REFUSED_AS(PAWL_MISUSE_TIME, pawl_session_wait(store, session_id, UINT32_MAX, times[i], NULL));
+        } else {
+            DONE(pawl_session_wait(store, session_id, 0, times[i], &epoch)); /* it has happened */
+            DONE(pawl_session_wait(store, session_id, 0, times[i], NULL));
+        }
+        CHECK(epoch == 0);
+    }
+    const uint32_t epochs[] = {1, 2, INT32_MAX, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        epoch = 7;
+        REFUSED_AS(PAWL_BUSY_WAITING, pawl_session_wait(store, session_id, epochs[i], (int64_t)i, &epoch));
+        CHECK(epoch == 0);
+        REFUSED_AS(PAWL_BUSY_WAITING, pawl_session_wait(store, session_id, epochs[i], 0, NULL));
+    }
+
+    pawl_rekey_limits good = PAWL_INIT(pawl_rekey_limits);
+#define LIMITS(limits_) pawl_session_set_limits(store, session_id, limits_)
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_set_limits(NULL, session_id, &good));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_session_set_limits(store, NULL, &good));
+    REFUSED_AS(PAWL_MISUSE_NULL, LIMITS(NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_session_set_limits(store, no_id, &good));
+    STRUCT_SIZES(pawl_rekey_limits, good, LIMITS(object));
+    STRUCT_GROWN(pawl_rekey_limits, good, LIMITS(object));
+    pawl_rekey_limits bad = good;
+    for (size_t i = 0; i < 5; i++) {
+        bad.flags = flags[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, LIMITS(&bad));
+    }
+    bad = good;
+    const uint32_t queues[] = {PAWL_QUEUE_MAX + 1, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        bad.queue = queues[i];
+        REFUSED_AS(PAWL_MISUSE_SIZE, LIMITS(&bad));
+    }
+    bad = good;
+    for (size_t i = 0; i < TIME_COUNT && times[i] < 0; i++) {
+        bad.interval_ns = times[i];
+        REFUSED_AS(PAWL_MISUSE_TIME, LIMITS(&bad));
+    }
+    bad = good;
+    bad.messages = UINT32_MAX;
+    bad.queue = PAWL_QUEUE_MAX;
+    bad.bytes = UINT64_MAX;
+    bad.interval_ns = INT64_MAX; /* does not overflow */
+    DONE(LIMITS(&bad));
+    bad.flags = PAWL_LIMITS_PERFECT;
+    DONE(LIMITS(&bad));
+    DONE(LIMITS(&good));
+
+    pawl_trace trace = PAWL_INIT(pawl_trace);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_trace(NULL, &trace));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_trace(NULL, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_trace(store, &trace)); /* nobody to tell */
+    trace.step = no_step;
+    STRUCT_SIZES(pawl_trace, trace, pawl_store_trace(store, object));
+    STRUCT_GROWN(pawl_trace, trace, pawl_store_trace(store, object));
+    for (size_t i = 0; i < 5; i++) {
+        pawl_trace odd = trace;
+        odd.flags = flags[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_store_trace(store, &odd));
+    }
+    DONE(pawl_store_trace(store, NULL));
+    DONE(pawl_store_trace(store, NULL));
+
+    DONE(pawl_batch_begin(store, &batch));
+    REFUSED_AS(PAWL_STATE_BATCH, pawl_session_wait(batch, session_id, 0, 0, &epoch));
+    DONE(pawl_session_rekey(batch, session_id, PAWL_REKEY_FRESH, &epoch));
+    CHECK(epoch == 1);
+    DONE(pawl_session_set_limits(batch, session_id, &good));
+    CALL(pawl_batch_rollback(batch));
+    REFUSED_AS(PAWL_BUSY_WAITING, pawl_session_wait(store, session_id, 1, 1, NULL));
+    finish_session();
+}
+
 static void message_calls(void *unused) {
     (void)unused;
     prepare_session();
@@ -1508,6 +1613,7 @@ GROUP(session_rows)
 GROUP(package_calls)
 GROUP(peer_calls)
 GROUP(session_calls)
+GROUP(rekey_calls)
 GROUP(message_calls)
 GROUP(outbox_calls)
 GROUP(schedule_calls)
@@ -1534,6 +1640,7 @@ int main(void) {
     RUN(package_calls_group);
     RUN(peer_calls_group);
     RUN(session_calls_group);
+    RUN(rekey_calls_group);
     RUN(message_calls_group);
     RUN(outbox_calls_group);
     RUN(schedule_calls_group);

@@ -101,6 +101,12 @@ static void collect(int from) {
 static void note(entry *e, const pawl_delivery *d, int before) {
     int number = -1;
     char text[ROOM + 1] = "";
+    if (e->bytes[1] >= 3) { /* that a session is closed, which the other side may have done itself */
+        CHECK(d->status == PAWL_OK || d->status == PAWL_REPLAY || d->status == PAWL_NOT_FOUND);
+        e->state = RECEIVED;
+        e->keeps = 0;
+        return;
+    }
     switch (d->status) {
     case PAWL_OK:
         memcpy(text, d->out, d->out_len);

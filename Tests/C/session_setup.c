@@ -43,6 +43,9 @@ static void first_messages(void) {
             ANSWERS(PAWL_REPLAY, hear(&p.bob, &second, NULL));
             ANSWERS(PAWL_NOT_FOUND, hear(&p.bob, &third, NULL));
             CHECK(session_count(&p.bob, "alice") == 0);
+            /* That it is closed, and once more to one who did not hear it; not for each frame. */
+            SAYS(&p.bob, p.at_bob, NULL);
+            SAYS(&p.bob, p.at_bob, NULL);
             NO_ITEMS(&p.bob);
             CHECK(damage_count(store_of(&p.bob)) == 0);
             pair_end(&p);

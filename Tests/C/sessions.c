@@ -1455,7 +1455,7 @@ static void resets(void) {
     pair_end(&p);
 }
 
-/* With a session go its deadlines: its set-up's, its end's and its late keys'. */
+/* With a session go its deadlines: its set-up's, its end's and its late keys'; and in a week that it says so. */
 static void closing_leaves_nothing_planned(void) {
     pair_start(&p, KIND_MEMORY);
     pair_open(&p, 1);
@@ -1467,9 +1467,21 @@ static void closing_leaves_nothing_planned(void) {
     CHECK(third.size > 0 && session_row(&p.bob, p.at_bob).skipped == 1);
     OK(pawl_session_close(store_of(&p.alice), p.at_alice));
     OK(pawl_session_close(store_of(&p.bob), p.at_bob));
+    SAYS(&p.alice, p.at_alice, NULL);
+    SAYS(&p.bob, p.at_bob, NULL);
+    const int64_t week = p.a.now + 7 * 24 * 3600 * SECOND;
     set_time(&p, p.a.now + 61 * SECOND); /* the checkpoints */
     const side *sides[] = {&p.alice, &p.bob};
     for (int i = 0; i < 2; i++) {
+        CHECK(run_due(sides[i]) <= 1);
+        int64_t deadline = 0;
+        OK(pawl_store_next_deadline(store_of(sides[i]), &deadline));
+        CHECK(deadline == week);
+    }
+    set_time(&p, week);
+    for (int i = 0; i < 2; i++) {
+        CHECK(run_due(sides[i]) == 1);
+        set_time(&p, p.a.now + 61 * SECOND);
         CHECK(run_due(sides[i]) <= 1);
         int64_t deadline = 0;
         OK(pawl_store_next_deadline(store_of(sides[i]), &deadline));

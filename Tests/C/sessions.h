@@ -221,6 +221,18 @@ static UNUSED void test_no_items(const char *file, int line, const side *who) {
     ack(who, &item);
 }
 
+/* The next item is a frame without a message, of this session; it is settled. */
+#define SAYS(who, session, frame) test_says(__FILE__, __LINE__, (who), (session), (frame))
+static UNUSED void test_says(const char *file, int line, const side *who, const uint8_t *session, blob *frame) {
+    taken item;
+    int some = take(who, &item);
+    if (!some || item.item.kind != PAWL_ITEM_FRAME || memcmp(item.item.session, session, 15) != 0 ||
+        item.body.size < 2 || item.body.bytes[1] < 3)
+        test_fault(file, line, "%s has nothing to say in this session", who->name);
+    if (some) ack(who, &item);
+    if (frame != NULL) *frame = item.body;
+}
+
 /* The next item is this event of this session; it is settled. */
 #define TELLS(who, event, session, number) test_tells(__FILE__, __LINE__, (who), (event), (session), (number))
 static UNUSED void test_tells(const char *file, int line, const side *who, uint32_t event, const uint8_t *session,

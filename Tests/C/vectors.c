@@ -1,11 +1,13 @@
 /* Tests/Vectors/session-1.json, which another program made, in a store that another program wrote:
- * Tests/Fixtures/session-1.pawl holds both sides' secrets. Run from the top folder. */
+ * Tests/Fixtures/session-1.pawl holds both sides' secrets, rekeying-1.pawl both sides in the middle of a rekey. Run from
+ * the top folder. */
 #include "sessions.h"
 
 #include <sqlite3.h>
 
 #define VECTORS "Tests/Vectors/session-1.json"
 #define FIXTURE "Tests/Fixtures/session-1"
+#define REKEYING "Tests/Fixtures/rekeying-1"
 
 /* ---------------------------------------------------------------- what the files say */
 
@@ -29,10 +31,11 @@ static void load(const char *table, const char *path) {
     sqlite3_finalize(insert);
 }
 
-static sqlite3_stmt *ask(const char *query, int number) {
+/* `path`: of a session in the vectors, or NULL. */
+static sqlite3_stmt *ask(const char *query, const char *path) {
     sqlite3_stmt *rows = NULL;
     NEED(sqlite3_prepare_v2(documents, query, -1, &rows, NULL) == SQLITE_OK);
-    if (sqlite3_bind_parameter_count(rows) > 0) NEED(sqlite3_bind_int(rows, 1, number) == SQLITE_OK);
+    if (path != NULL) NEED(sqlite3_bind_text(rows, 1, path, -1, SQLITE_STATIC) == SQLITE_OK);
     return rows;
 }
 
@@ -64,11 +67,11 @@ static void copy_file(const char *from, const char *to) {
     NEED(fclose(in) == 0 && fclose(out) == 0);
 }
 
-/* Opens a copy of the fixture, at the time of the vectors. */
-static void hold(void) {
+/* Opens a copy of a fixture, at the time of the vectors. */
+static void hold(const char *fixture) {
     sqlite3_stmt *rows = ask("SELECT json_extract(f.document, '$.key'), json_extract(f.document, '$.initiator'),"
                              " json_extract(f.document, '$.responder'), json_extract(v.document, '$.responder.name'),"
-                             " json_extract(v.document, '$.now') FROM fixture f, vectors v", 0);
+                             " json_extract(v.document, '$.now') FROM fixture f, vectors v", NULL);
     NEED(sqlite3_step(rows) == SQLITE_ROW);
     blob secret = bytes_at(rows, 0);
     memcpy(initiator.account, bytes_at(rows, 1).bytes, 16);
@@ -78,7 +81,7 @@ static void hold(void) {
     sqlite3_finalize(rows);
 
     const char *path = fresh_path();
-    copy_file(FIXTURE ".pawl", path);
+    copy_file(fixture, path);
     pawl_key key = PAWL_INIT(pawl_key);
     key.kind = PAWL_KEY_RAW;
     key.secret = secret.bytes;
@@ -110,8 +113,8 @@ static int test_answers_named(const char *file, int line, const char *want, pawl
 
 static id16 ids[2]; /* the initiator's and the responder's, of the session at hand */
 
-static void read_ids(int session) {
-    sqlite3_stmt *rows = ask("SELECT value FROM vectors, json_each(document, '$.sessions[' || ? || '].ids')", session);
+static void read_ids(const char *session) {
+    sqlite3_stmt *rows = ask("SELECT value FROM vectors, json_each(document, ?1 || '.ids')", session);
     for (int i = 0; i < 2; i++) {
         NEED(sqlite3_step(rows) == SQLITE_ROW);
         memcpy(ids[i], bytes_at(rows, 0).bytes, 16);
@@ -122,11 +125,11 @@ static void read_ids(int session) {
 /* ---------------------------------------------------------------- cases */
 
 /* The stored initiator's first message begins as that of the vectors does, and its peer reads it. */
-static void messages(int session) {
-    hold();
+static void messages(const char *session) {
+    hold(FIXTURE ".pawl");
     read_ids(session);
-    sqlite3_stmt *rows = ask("SELECT json_extract(document, '$.sessions[' || ?1 || '].frames[0].bytes'),"
-                             " json_extract(document, '$.sessions[' || ?1 || '].welcome') FROM vectors", session);
+    sqlite3_stmt *rows = ask("SELECT json_extract(document, ?1 || '.frames[0].bytes'),"
+                             " json_extract(document, ?1 || '.welcome') FROM vectors", session);
     NEED(sqlite3_step(rows) == SQLITE_ROW);
     blob wanted = bytes_at(rows, 0), welcome = bytes_at(rows, 1);
     sqlite3_finalize(rows);
@@ -162,23 +165,29 @@ static void deliver(sqlite3_stmt *row) {
         CHECK_SAYING(got.received.flags == ((is_empty ? PAWL_RECEIVED_EMPTY : 0u) |
                                             (is_new ? PAWL_RECEIVED_NEW_SESSION : 0u)), "%s: flags", why);
         CHECK_SAYING(got.received.index == (uint32_t)sqlite3_column_int64(row, 7), "%s: index", why);
-        CHECK_SAYING(got.received.epoch == 0 && memcmp(got.received.session, id, 16) == 0, "%s: session", why);
+        CHECK_SAYING(got.received.epoch == (uint32_t)sqlite3_column_int64(row, 8), "%s: epoch", why);
+        CHECK_SAYING(memcmp(got.received.session, id, 16) == 0, "%s: session", why);
     }
     pawl_session stands = session_row(who, id);
+    CHECK_SAYING(stands.epoch == (uint32_t)sqlite3_column_int64(row, 9), "%s: in epoch %u", why, stands.epoch);
     CHECK_SAYING(stands.received == (uint32_t)sqlite3_column_int64(row, 3), "%s: next is %u", why, stands.received);
     CHECK_SAYING(stands.skipped == (uint32_t)sqlite3_column_int64(row, 4), "%s: %u skipped", why, stands.skipped);
 }
 
-static void deliveries(int session, int least) {
-    hold();
+/* Of `to` those alone that its held side can take, or, NULL, all. */
+static void deliveries(const char *fixture, const char *session, const char *to, int least) {
+    hold(fixture);
     read_ids(session);
     sqlite3_stmt *rows =
         ask("SELECT json_extract(d.value, '$.to'), json_extract(d.value, '$.status'), json_extract(d.value, '$.text'),"
             " json_extract(d.value, '$.next'), json_array_length(d.value, '$.skipped'),"
-            " json_extract(f.value, '$.bytes'), f.key, json_extract(f.value, '$.index')"
-            " FROM vectors, json_each(document, '$.sessions[' || ?1 || '].deliveries') d,"
-            " json_each(document, '$.sessions[' || ?1 || '].frames') f"
-            " WHERE f.key = json_extract(d.value, '$.frame') ORDER BY d.key", session);
+            " json_extract(f.value, '$.bytes'), f.key, json_extract(f.value, '$.index'),"
+            " json_extract(f.value, '$.epoch'), json_extract(d.value, '$.epoch')"
+            " FROM vectors, json_each(document, ?1 || '.deliveries') d, json_each(document, ?1 || '.frames') f"
+            " WHERE f.key = json_extract(d.value, '$.frame') AND (?2 IS NULL OR json_extract(d.value, '$.to') = ?2"
+            " AND d.key >= json_extract(document, ?1 || '.held.' || ?2 || '[0]')"
+            " AND d.key < json_extract(document, ?1 || '.held.' || ?2 || '[1]')) ORDER BY d.key", session);
+    NEED(sqlite3_bind_text(rows, 2, to, -1, SQLITE_STATIC) == SQLITE_OK);
     int count = 0;
     for (; sqlite3_step(rows) == SQLITE_ROW; count++) deliver(rows);
     sqlite3_finalize(rows);
@@ -187,16 +196,18 @@ static void deliveries(int session, int least) {
     let_go();
 }
 
-static void first_message(void) { messages(0); }
-static void first_message_without_one_time_key(void) { messages(1); }
-static void long_session(void) { deliveries(0, 18); }
-static void short_session(void) { deliveries(1, 3); }
+static void first_message(void) { messages("$.sessions[0]"); }
+static void first_message_without_one_time_key(void) { messages("$.sessions[1]"); }
+static void long_session(void) { deliveries(FIXTURE ".pawl", "$.sessions[0]", NULL, 18); }
+static void short_session(void) { deliveries(FIXTURE ".pawl", "$.sessions[1]", NULL, 3); }
+static void answer_of_epoch_1(void) { deliveries(REKEYING ".pawl", "$.rekeying", "initiator", 6); }
+static void finish_of_epoch_2(void) { deliveries(REKEYING ".pawl", "$.rekeying", "responder", 9); }
 
 static void refused_frames(void) {
-    hold();
+    hold(FIXTURE ".pawl");
     sqlite3_stmt *rows = ask("SELECT json_extract(value, '$.status'), json_extract(value, '$.bytes'),"
                              " json_extract(value, '$.why')"
-                             " FROM vectors, json_each(document, '$.refused_frames')", 0);
+                             " FROM vectors, json_each(document, '$.refused_frames')", NULL);
     int count = 0;
     for (; sqlite3_step(rows) == SQLITE_ROW; count++) {
         blob frame = bytes_at(rows, 1);
@@ -213,11 +224,11 @@ static void refused_frames(void) {
 }
 
 static void refused_packages(void) {
-    hold();
+    hold(FIXTURE ".pawl");
     id16 session;
     sqlite3_stmt *rows = ask("SELECT json_extract(value, '$.status'), json_extract(value, '$.bytes'),"
                              " json_extract(value, '$.why')"
-                             " FROM vectors, json_each(document, '$.refused_packages')", 0);
+                             " FROM vectors, json_each(document, '$.refused_packages')", NULL);
     int count = 0;
     for (; sqlite3_step(rows) == SQLITE_ROW; count++) {
         blob package = bytes_at(rows, 1);
@@ -229,7 +240,7 @@ static void refused_packages(void) {
     NO_ITEMS(&initiator);
 
     rows = ask("SELECT json_extract(document, '$.package.bytes') || json_extract(document, '$.one_time_keys[0].bytes')"
-               " FROM vectors", 0);
+               " FROM vectors", NULL);
     NEED(sqlite3_step(rows) == SQLITE_ROW);
     blob package = bytes_at(rows, 0);
     sqlite3_finalize(rows);
@@ -248,6 +259,8 @@ int main(void) {
     RUN(first_message_without_one_time_key);
     RUN(long_session);
     RUN(short_session);
+    RUN(answer_of_epoch_1);
+    RUN(finish_of_epoch_2);
     RUN(refused_frames);
     RUN(refused_packages);
     sqlite3_close(documents);

@@ -24,6 +24,7 @@ final class RekeyExploration {
         Bound(triggers: 1, busy: 1, closes: 2, seed: 0),
         Bound(triggers: 1, busy: 1, closes: 2, seed: 1),
         Bound(triggers: 1, busy: 1, restores: true, seed: 1),
+        Bound(triggers: 1, closes: 1, restores: true, seed: 1),
         Bound(triggers: 2, busy: 1, closes: 2, seed: 1),
         Bound(triggers: 2, restores: true, seed: 2),
     ]
@@ -161,8 +162,9 @@ final class RekeyExploration {
             guard let key = Self.readingKey(of: machine, side, frame, isLate) else {
                 if frame.epoch > side.epoch {
                     step.isReported = true
-                } else if !isClosed(machine) {
-                    step.says = [send(side, try RekeyBytes.encode([]))]
+                } else {
+                    let parts = try machine.parts(machine.reminder, refused: nil, pause: 0)
+                    step.says = [send(side, try RekeyBytes.encode(parts))]
                 }
                 return
             }
@@ -474,6 +476,7 @@ final class RekeyExploration {
             }
             if queue.isEmpty, two.isRestored { return }
             var next = 0
+            var farewells = 0
             while next < queue.count {
                 let number = 1 - frames[Int(queue[next])].sender
                 let step = step(
@@ -486,15 +489,19 @@ final class RekeyExploration {
                     return
                 }
                 pair[number] = step.to
-                // Who has closed says so to who has not.
+                // Who has closed says so to who has not, a few times, after ever longer waits.
+                var says = step.says
                 if sides[Int(step.to)].isOver, !sides[Int(pair[1 - number])].isOver {
-                    queue += step.standing
+                    says = step.standing
                 }
-                queue += step.says
+                let side = sides[Int(step.to)]
+                if try side.isOver || isClosed(machine(of: side)), !says.isEmpty { farewells += 1 }
+                if farewells <= 6 { queue += says }
                 next += 1
                 guard next < 100 else { throw Wrong("they never stop talking") }
             }
-            if try isSettled(pair, weather) {
+            // Who was put back and closed then can be too far behind to be understood.
+            if try isSettled(pair, weather) || (two.isRestored && farewells > 0) {
                 longestHealing = max(longestHealing, arrived)
                 return
             }

@@ -38,7 +38,7 @@ import Testing
 @Suite struct RekeyTableTests {
     /// A line for each input, a column for each phase at epoch 1: `.` nothing; `D` desynchronized, `A` auth, `S` state;
     /// or the epoch that is committed, the phase entered (idle, offered, answered, x: closed), and what is said (Phase,
-    /// Finish, Busy, Nudge) or waited for (a pause; w2: epoch 2).
+    /// Finish, Busy, Nudge, Closed) or waited for (a pause; w2: epoch 2).
     @Test func everyPhaseTakesEveryInput() throws {
         let table = try Table()
         var lines = [row("", table.phases.map(\.name))]
@@ -63,48 +63,48 @@ import Testing
         trigger fresh                       ow2P      ow2P      w3        w3        S
         trigger fresh waited                ow2P      ow2P      w3        w3        S
         retry                               .         .         P         P         .
-        nothing under 0                     .         .         .         .         .
-        own offer of 1 under 0              N         N         N         N         .
-        low offer of 2 under 0              .         .         .         .         .
-        high offer of 2 under 0             .         .         .         .         .
-        offer of 3 under 0                  .         .         .         .         .
-        offer of another suite under 0      .         .         .         .         .
-        offer of no key under 0             .         .         .         .         .
-        answer of 1 under 0                 N         F         F         F         .
-        other answer of 1 under 0           N         D         D         D         .
-        unknown answer of 1 under 0         N         N         N         N         .
-        answer of 2 under 0                 .         .         .         .         .
-        other answer of 2 under 0           .         .         .         .         .
-        unknown answer of 2 under 0         .         .         .         .         .
-        finish of 1 under 0                 .         .         .         .         .
-        finish of 2 under 0                 .         .         .         .         .
-        other finish of 2 under 0           .         .         .         .         .
-        unknown finish of 2 under 0         .         .         .         .         .
-        busy under 0                        .         .         .         .         .
-        unknown busy under 0                .         .         .         .         .
+        nothing under 0                     .         .         .         .         C
+        own offer of 1 under 0              N         N         N         N         C
+        low offer of 2 under 0              .         .         .         .         C
+        high offer of 2 under 0             .         .         .         .         C
+        offer of 3 under 0                  .         .         .         .         C
+        offer of another suite under 0      .         .         .         .         C
+        offer of no key under 0             .         .         .         .         C
+        answer of 1 under 0                 N         F         F         F         C
+        other answer of 1 under 0           N         D         D         D         C
+        unknown answer of 1 under 0         N         N         N         N         C
+        answer of 2 under 0                 .         .         .         .         C
+        other answer of 2 under 0           .         .         .         .         C
+        unknown answer of 2 under 0         .         .         .         .         C
+        finish of 1 under 0                 .         .         .         .         C
+        finish of 2 under 0                 .         .         .         .         C
+        other finish of 2 under 0           .         .         .         .         C
+        unknown finish of 2 under 0         .         .         .         .         C
+        busy under 0                        .         .         .         .         C
+        unknown busy under 0                .         .         .         .         C
         close under 0                       x         x         x         x         .
-        offer, then unknown answer under 0  .         .         .         .         .
-        nothing under 1                     .         .         .         .         .
-        own offer of 1 under 1              N         N         N         N         .
-        low offer of 2 under 1              aP        aP        aP        P         .
-        high offer of 2 under 1             aP        aP        .         D         .
-        offer of 3 under 1                  .         .         .         .         .
-        offer of another suite under 1      D         D         D         D         .
-        offer of no key under 1             A         A         A         D         .
-        answer of 1 under 1                 N         F         F         F         .
-        other answer of 1 under 1           N         D         D         D         .
-        unknown answer of 1 under 1         N         N         N         N         .
-        answer of 2 under 1                 D         D         2iF       D         .
-        other answer of 2 under 1           D         D         D         D         .
-        unknown answer of 2 under 1         D         D         D         D         .
-        finish of 1 under 1                 .         .         .         .         .
-        finish of 2 under 1                 .         .         .         .         .
-        other finish of 2 under 1           .         .         .         .         .
-        unknown finish of 2 under 1         .         .         .         .         .
-        busy under 1                        .         .         p         .         .
-        unknown busy under 1                .         .         .         .         .
+        offer, then unknown answer under 0  .         .         .         .         C
+        nothing under 1                     .         .         .         .         C
+        own offer of 1 under 1              N         N         N         N         C
+        low offer of 2 under 1              aP        aP        aP        P         C
+        high offer of 2 under 1             aP        aP        .         D         C
+        offer of 3 under 1                  .         .         .         .         C
+        offer of another suite under 1      D         D         D         D         C
+        offer of no key under 1             A         A         A         D         C
+        answer of 1 under 1                 N         F         F         F         C
+        other answer of 1 under 1           N         D         D         D         C
+        unknown answer of 1 under 1         N         N         N         N         C
+        answer of 2 under 1                 D         D         2iF       D         C
+        other answer of 2 under 1           D         D         D         D         C
+        unknown answer of 2 under 1         D         D         D         D         C
+        finish of 1 under 1                 .         .         .         .         C
+        finish of 2 under 1                 .         .         .         .         C
+        other finish of 2 under 1           .         .         .         .         C
+        unknown finish of 2 under 1         .         .         .         .         C
+        busy under 1                        .         .         p         .         C
+        unknown busy under 1                .         .         .         .         C
         close under 1                       x         x         x         x         .
-        offer, then unknown answer under 1  D         D         D         D         .
+        offer, then unknown answer under 1  D         D         D         D         C
         nothing under 2                     D         D         D         2i        D
         own offer of 1 under 2              D         D         D         2iN       D
         low offer of 2 under 2              D         D         D         2iN       D
@@ -126,8 +126,8 @@ import Testing
         unknown busy under 2                D         D         D         2i        D
         close under 2                       D         D         D         2x        D
         offer, then unknown answer under 2  D         D         D         2iN       D
-        low offer, busy                     B         B         aP        P         .
-        high offer, busy                    B         B         .         D         .
+        low offer, busy                     B         B         aP        P         C
+        high offer, busy                    B         B         .         D         C
         """
 
     /// What is not computed or drawn leaves no trace.
@@ -352,6 +352,7 @@ final class Table {
             if machine.wanted != wanted { words += "w\(machine.wanted)" }
             for (says, word) in [
                 (Rekey.Says.phase, "P"), (.finish, "F"), (.busy, "B"), (.nudge, "N"),
+                (.closed, "C"),
             ] where outcome.says.contains(says) { words += word }
             if outcome.pause != nil { words += "p" }
             let kinds = Set(outcome.steps.map(\.event))

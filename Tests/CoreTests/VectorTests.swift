@@ -66,10 +66,83 @@ import Testing
         for delivery in vector.deliveries where delivery.status == "OK" {
             let frame = vector.frames[delivery.frame]
             let sender = frame.from == "initiator" ? initiator : responder
-            try check(frame, around: delivery.text?.octets, from: sender)
+            try check(frame, around: delivery.text?.octets, from: sender, sender.sending.copy())
             count += 1
         }
         #expect(count >= 3)
+    }
+
+    /// With the vectors' draws both sides say the vectors' parts and come to the same keys.
+    @Test func rounds() throws {
+        let vector = vectors.rekeying
+        for rounds in [try #require(vector.rounds), [try #require(vector.suite2)]] {
+            var sides = try [Session.Side.initiator, .responder].map { side in
+                let parties = Round.Parties(
+                    session: try vector.ids[0].borrowed { try Identifier($0) }, side: side,
+                    suite: try #require(Suite(rawValue: rounds[0].suite)))
+                return try vector.root.borrowed { try Rekey(parties, root: $0) }
+            }
+            for round in rounds {
+                let first = round.from == "initiator" ? 0 : 1
+                let (target, offered) = try sides[first].trigger(
+                    isFresh: false, isWaited: false, round)
+                #expect(target == round.target)
+                #expect(sides[first].pending?.offer.array == round.offerId.octets)
+                #expect(try said(offered, by: sides[first]) == round.parts[0].octets)
+                let answered = try hear(round, part: 0, &sides[1 - first], under: target - 1)
+                #expect(try said(answered, by: sides[1 - first]) == round.parts[1].octets)
+                #expect(answered.committed == nil)
+                let finished = try hear(round, part: 1, &sides[first], under: target - 1)
+                #expect(try said(finished, by: sides[first]) == round.parts[2].octets)
+                let last = try hear(round, part: 2, &sides[1 - first], under: target)
+                #expect(last.says == [])
+                for committed in [finished.committed, last.committed] {
+                    let made = try #require(committed)
+                    #expect([UInt8](made.root) == round.root.octets)
+                    let chains = [Session.Side.initiator, .responder].map {
+                        Hex(octets: [UInt8](made.chain(of: $0)))
+                    }
+                    #expect(chains == round.chains)
+                    let confirmations = [made.answerConfirmation, made.finishConfirmation]
+                    #expect(confirmations.map { Hex(octets: [UInt8]($0)) } == round.confirmations)
+                }
+                #expect(sides.allSatisfy { $0.epoch == target })
+            }
+        }
+    }
+
+    private func said(_ outcome: Rekey.Outcome, by rekey: Rekey) throws -> [UInt8] {
+        try withExtendedLifetime(rekey) {
+            array(try Part.encode(rekey.parts(outcome.says, refused: nil, pause: 0)))
+        }
+    }
+
+    private func hear(
+        _ round: Vectors.Round, part: Int, _ rekey: inout Rekey, under epoch: UInt32
+    ) throws -> Rekey.Outcome {
+        try round.parts[part].borrowed { bytes in
+            let read = try Part(bytes[0], Bytes(rebasing: bytes[3...]))
+            return try rekey.receive(
+                [try #require(read)], under: epoch, mayAnswer: true, round)
+        }
+    }
+
+    @Test func framesOfAllEpochs() throws {
+        let vector = vectors.rekeying
+        let (initiator, responder) = try sides(vector)
+        let chains = [vector.chains] + (try #require(vector.rounds)).map(\.chains)
+        var epochs: Set<UInt32> = []
+        for delivery in vector.deliveries where delivery.status == "OK" {
+            let frame = vector.frames[delivery.frame]
+            let sender = frame.from == "initiator" ? initiator : responder
+            let epoch = try #require(frame.epoch)
+            let chain = try chains[Int(epoch)][sender === initiator ? 0 : 1].borrowed {
+                try Chain(key: $0, index: 0)
+            }
+            try check(frame, around: delivery.text?.octets, from: sender, chain)
+            epochs.insert(epoch)
+        }
+        #expect(epochs == [0, 1, 2, 3])
     }
 
     private func sides(_ vector: Vectors.Session) throws -> (Session, Session) {
@@ -103,19 +176,19 @@ import Testing
 
     /// The core writes a frame of the vectors.
     private func check(
-        _ frame: Vectors.Frame, around message: [UInt8]?, from session: Session
+        _ frame: Vectors.Frame, around message: [UInt8]?, from session: Session, _ chain: Chain
     ) throws {
         let index = try #require(frame.index)
         let lane = try #require(frame.lane?.words.first)
         let random = try #require(frame.random?.words)
         let plaintext = try #require(frame.plaintext?.octets)
-        let chain = try session.sending.copy()
         while chain.index < index { try chain.advance() }
         let key = [UInt8](try chain.messageKey())
         #expect(key == frame.messageKey?.octets)
         let type = frame.bytes.octets[1]
         let envelope = PawlCore.Frame.Envelope(
-            session: session.half, epoch: 0, index: index, previousLength: 0, lane: lane,
+            session: session.half, epoch: try #require(frame.epoch), index: index,
+            previousLength: try #require(frame.prevLen), lane: lane,
             filterKey: session.outgoingFilter,
             welcome: type % 2 == 0 ? session.welcome?.bytes : nil)
         // In a list the application data stands behind its type.
@@ -163,7 +236,7 @@ private struct Vectors: Decodable {
     }
     struct Frame: Decodable {
         let from: String
-        let index: UInt32?
+        let epoch, index, prevLen: UInt32?
         let lane, random, messageKey, plaintext: Hex?
         let bytes: Hex
     }
@@ -172,6 +245,13 @@ private struct Vectors: Decodable {
         let status: String
         let text: Hex?
     }
+    struct Round: Decodable {
+        let from: String
+        let suite: UInt8
+        let target: UInt32
+        let offeredSecret, offeredKey, ciphertext, kemSecret, offerId, root: Hex
+        let chains, confirmations, parts: [Hex]
+    }
     struct Session: Decodable {
         let oneTimeKey: UInt32
         let created: Int64
@@ -179,11 +259,39 @@ private struct Vectors: Decodable {
         let chains, filters, ids: [Hex]
         let frames: [Frame]
         let deliveries: [Delivery]
+        let rounds: [Round]?
+        let suite2: Round?
     }
     let initiator, responder: Account
     let package: Package
     let oneTimeKeys: [OneTimeKey]
     let sessions: [Session]
+    let rekeying: Session
+}
+
+/// What a round draws; what it computes in suite 1 is libsodium's.
+extension Vectors.Round: Exchange {
+    func draw(_ suite: Suite) throws(Failure) -> SecretBuffer {
+        try buffer(offeredSecret.octets + offeredKey.octets)
+    }
+
+    func encapsulate(_ suite: Suite, to key: Bytes) throws(Failure) -> SecretBuffer {
+        #expect([UInt8](key) == offeredKey.octets)
+        return try buffer(ciphertext.octets + kemSecret.octets)
+    }
+
+    func decapsulate(
+        _ suite: Suite, _ ciphertext: Bytes, pair: Bytes
+    ) throws(Failure) -> SecretBuffer {
+        guard suite == .x25519 else { return try buffer(kemSecret.octets) }
+        return try KeyExchange.decapsulate(suite, ciphertext, pair: pair)
+    }
+
+    private func buffer(_ octets: [UInt8]) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: octets.count)
+        buffer.mutableBytes.copyBytes(from: octets)
+        return buffer
+    }
 }
 
 /// Bytes, written as hexadecimal digits.

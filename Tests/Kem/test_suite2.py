@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import pytest
 from nacl import bindings
@@ -12,7 +12,7 @@ from nacl import bindings
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "Oracle")]
 
 import wire  # noqa: E402
-from test_wire import KINDS, Oracle, World, answer_to, invite  # noqa: E402
+from test_wire import KINDS, Oracle, Talk, World, answer_to, invite  # noqa: E402
 from wire import Refused  # noqa: E402
 
 
@@ -24,14 +24,33 @@ def secret_of(mine: bytes, theirs: bytes, ciphertext: bytes, public: bytes) -> b
     return hashlib.blake2b(ciphertext + public, key=wire.dh(mine, theirs[:32]), digest_size=32).digest()
 
 
+class Kem2(wire.Kem):
+    suite = 2
+
+    def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
+        secret = random(32)
+        return secret, public_of(secret, wire.KEM_PUBLIC)
+
+    def encapsulate(self, random: Callable[[int], bytes], offered: bytes) -> Tuple[bytes, bytes]:
+        fresh = random(32)
+        ciphertext = public_of(fresh, wire.KEM_CIPHERTEXT)
+        return ciphertext, secret_of(fresh, offered, ciphertext, offered)
+
+    def decapsulate(self, pair: Tuple[bytes, bytes], ciphertext: bytes) -> bytes:
+        return secret_of(pair[0], ciphertext, ciphertext, pair[1])
+
+
 class KemOracle(Oracle):
     suites = b"\x01\x02"
+
+    def kem(self, suite: int) -> wire.Kem:
+        return Kem2() if suite == 2 else wire.Kem()
     false_secret: Optional[bytes] = None
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.secrets: Dict[Tuple[bytes, int], bytes] = {}
-        self.sent: Tuple[bytes, bytes] = b"", b""
+        self.encapsulated: Tuple[bytes, bytes] = b"", b""
 
     def kem_public(self, package: bytes, number: int) -> bytes:
         secret = self.secrets.setdefault((package, number), self.random(32))
@@ -46,20 +65,20 @@ class KemOracle(Oracle):
 
     def start(self, name: bytes, data: bytes) -> bytes:
         package, _, one_time = wire.read_packages(data)
-        self.sent = b"", b""
+        self.encapsulated = b"", b""
         if 2 in package.suites:
             public, ephemeral = one_time.public[32:] if one_time else package.kem, self.random(32)
             ciphertext = public_of(ephemeral, wire.KEM_CIPHERTEXT)
-            self.sent = ciphertext, secret_of(ephemeral, public, ciphertext, public)
+            self.encapsulated = ciphertext, secret_of(ephemeral, public, ciphertext, public)
         return super().start(name, data)
 
     def draw_welcome(self, welcome: wire.Welcome) -> wire.Welcome:
-        ciphertext = self.sent[0]
+        ciphertext = self.encapsulated[0]
         return super().draw_welcome(welcome._replace(suite=2 if ciphertext else 1, kem=ciphertext))
 
     def kem_secret(self, welcome: wire.Welcome) -> bytes:
         if welcome.initiator == self.identity:
-            return self.sent[1] if self.false_secret is None else self.false_secret
+            return self.encapsulated[1] if self.false_secret is None else self.false_secret
         if welcome.suite == 1:
             return b""
         secret = self.secrets[welcome.package, welcome.one_time]
@@ -93,6 +112,32 @@ def test_the_strongest_suite_of_both(world: World, kinds: Tuple[str, str], one_t
     if "library" in kinds:
         peer, id = (ada, mine) if kinds[0] == "library" else (bob, received.session)
         assert peer.row(id).suite == welcome.suite
+
+
+@pytest.mark.parametrize("kinds", [("kem", "library"), ("library", "kem"), ("library", "library")], ids="-".join)
+def test_rekeying(world: World, kinds: Tuple[str, str]) -> None:
+    talk = Talk(world, *kinds)
+    for target in range(1, 5):
+        peer, id, to, _ = talk.sides[target % 2]
+        late = peer.encrypt(id, b"late")
+        peer.rekey(id)
+        offer, *more = peer.sent()
+        # 54 of header, 16 of tag, 3 before the body.
+        assert more == [] and len(offer) == 54 + 16 + 3 + 5 + wire.KEM_PUBLIC
+        to.receive(offer)
+        answer, *more = to.sent()
+        assert more == [] and len(answer) == 54 + 16 + 3 + 52 + wire.KEM_CIPHERTEXT
+        peer.receive(answer)
+        talk.settle()
+        assert talk.epochs() == (target, target)
+        talk.works()
+        assert to.receive(late).text == b"late"
+    # Crossed.
+    talk.ada.rekey(talk.mine)
+    talk.bob.rekey(talk.theirs)
+    talk.settle()
+    assert talk.epochs() == (5, 5)
+    talk.works()
 
 
 @pytest.mark.parametrize("one_time", [0, 1])

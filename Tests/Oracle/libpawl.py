@@ -5,7 +5,7 @@ import os
 from ctypes import byref, c_char, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, List, Optional, Type
+from typing import Any, Callable, List, Optional, Tuple, Type
 
 from wire import OVERHEAD, Identity, Received, Refused, milliseconds
 
@@ -15,7 +15,9 @@ MS = 1_000_000
 STORE_CREATE, STORE_MEMORY, KEY_RAW = 1, 4, 1
 SESSION_CONFIRMED, SESSION_DESYNCHRONIZED = 2, 8
 RECEIVED_EMPTY, RECEIVED_NEW = 1, 4
-ITEM_EVENT, EVENT_LOST = 3, 2
+REKEY_FRESH = 1
+ITEM_FRAME, ITEM_EVENT = 1, 3
+EVENTS = {2: "LOST", 3: "DESYNCHRONIZED", 6: "EPOCH", 7: "STALLED", 8: "SESSION_CLOSED", 9: "UNSENT"}
 
 
 class Struct(ctypes.Structure):
@@ -61,7 +63,11 @@ Package = struct(("kind", c_uint32), ("id", ID), ("key_id", c_uint32), ("one_tim
 StartOptions = struct(FLAGS, "peer_name", "package")
 Session = struct(FLAGS, ("id", ID), ("account", ID), ("suite", c_uint32), ("epoch", c_uint32),
                  ("sent", c_uint32), ("received", c_uint32), ("skipped", c_uint32),
-                 ("reserved", c_uint32), ("created", c_int64), ("ends", c_int64), *PEER)
+                 ("target", c_uint32), ("messages", c_uint32), ("limit_flags", c_uint32),
+                 ("bytes", ctypes.c_uint64), ("interval", c_int64), ("queue", c_uint32),
+                 ("queued", c_uint32), ("created", c_int64), ("ends", c_int64), *PEER)
+Limits = struct(FLAGS, ("messages", c_uint32), ("queue", c_uint32), ("bytes", ctypes.c_uint64),
+                ("interval", c_int64))
 Frame = struct(FLAGS, ("bytes", c_void_p), ("size", c_size_t))
 ReceivedFrame = struct(FLAGS, ("session", ID), ("epoch", c_uint32), ("index", c_uint32))
 Item = struct(("kind", c_uint32), ("what", c_uint32), ("attempts", c_uint32),
@@ -109,6 +115,8 @@ class Peer:
         root = Path(__file__).resolve().parents[2]
         self.call = Library(os.environ.get("PAWL_LIBRARY") or str(root / "build" / "libpawl.so.0"))
         self.now = now
+        self.frames: List[bytes] = []
+        self.events: List[Tuple[str, bytes, int]] = []
         self.clock = Clock(now=NOW(lambda _: now() * MS))
         where, raw = os.fsencode(path or ""), bytes(32)
         key = Key(kind=KEY_RAW, secret=address(raw), secret_size=32)
@@ -127,11 +135,14 @@ class Peer:
     def shut(self) -> None:
         self.call.loaded.pawl_store_close(self.store)
 
+    def copy(self, path: Path) -> Path:
+        """The store as it is now."""
+        self.call("store_copy", self.store, os.fsencode(path), len(os.fsencode(path)))
+        return path
+
     def restored(self, folder: Path) -> "Peer":
         """The store as it is now, opened from a copy."""
-        copy = os.fsencode(folder / "copy.pawl")
-        self.call("store_copy", self.store, copy, len(copy))
-        return Peer("", self.now, folder / "copy.pawl")
+        return Peer("", self.now, self.copy(folder / "copy.pawl"))
 
     def run_due(self) -> None:
         self.call("store_run_due", self.store, 10_000, None, None)
@@ -158,6 +169,14 @@ class Peer:
         out, size = ctypes.create_string_buffer(len(text) + OVERHEAD), c_size_t()
         self.call("session_encrypt", self.store, session, text, len(text), out, len(out), byref(size))
         return out.raw[:size.value]
+
+    def send(self, session: bytes, text: bytes) -> int:
+        ticket = ctypes.c_uint64()
+        self.call("session_send", self.store, session, text, len(text), byref(ticket))
+        return ticket.value
+
+    def limit(self, session: bytes, **limits: int) -> None:
+        self.call("session_set_limits", self.store, session, byref(Limits(**limits)))
 
     def receive(self, data: bytes) -> Received:
         frame, received = Frame(bytes=address(data), size=len(data)), ReceivedFrame()
@@ -188,12 +207,40 @@ class Peer:
             row.flags &= ~SESSION_DESYNCHRONIZED
         return sessions, [(row.id, row.one_time_count) for row in self.packages()]
 
+    def rekey(self, session: bytes, fresh: bool = False) -> int:
+        epoch = c_uint32()
+        self.call("session_rekey", self.store, session, c_uint32(REKEY_FRESH if fresh else 0), byref(epoch))
+        return epoch.value
+
+    def epoch(self, session: bytes) -> int:
+        return int(self.row(session).epoch)
+
+    def take(self) -> None:
+        """What is in the outbox, and is not any more."""
+        rows = self.call.rows("outbox_take", self.store, 100, c_int64(0), of=Item, kind="item")
+        self.call("outbox_ack", self.store, (ctypes.c_uint64 * len(rows))(*(row.seq for row in rows)),
+                  len(rows))
+        for row in rows:
+            if row.kind == ITEM_FRAME:
+                self.frames.append(row.body)
+            elif row.kind == ITEM_EVENT and row.what in EVENTS:
+                self.events.append((EVENTS[row.what], row.session, row.count))
+        if rows:
+            self.take()
+
+    def sent(self) -> List[bytes]:
+        """The frames that have left by themselves since this was asked last."""
+        self.take()
+        frames, self.frames = self.frames, []
+        return frames
+
+    def told(self, event: str, session: bytes) -> List[int]:
+        """The counts of such events."""
+        self.take()
+        return [count for what, id, count in self.events if (what, id) == (event, session)]
+
     def lost(self, session: bytes) -> int:
         """How many messages were told to be lost since this was asked last."""
-        seqs, lost = [], 0
-        for row in self.call.rows("outbox_take", self.store, 100, c_int64(0), of=Item, kind="item"):
-            seqs.append(row.seq)
-            if (row.kind, row.what, row.session) == (ITEM_EVENT, EVENT_LOST, session):
-                lost += row.count
-        self.call("outbox_ack", self.store, (ctypes.c_uint64 * len(seqs))(*seqs), len(seqs))
+        lost = sum(self.told("LOST", session))
+        self.events = [event for event in self.events if event[:2] != ("LOST", session)]
         return lost

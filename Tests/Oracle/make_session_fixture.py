@@ -1,8 +1,9 @@
-"""make_session_fixture.py writes session-1.pawl, as StorageFormat.md says, from the vectors' secrets.
+"""make_session_fixture.py writes session-1.pawl and rekeying-1.pawl, as StorageFormat.md says, from the vectors' secrets.
 
-Two accounts: the initiator with its side of both sessions, as right after their starts, and the
-responder with its package and one-time keys. The vectors' frames can be received in it. Once released
-it is never made again."""
+In the one are two accounts: the initiator with its side of both sessions, as right after their starts, and the
+responder with its package and one-time keys. In the other are both sides of the vectors' rekeying as they are `held`: the
+initiator's when it has offered epoch 1, the responder's when it has answered for epoch 2. The vectors' frames can be
+received in both. Once released they are never made again."""
 
 import json
 import sys
@@ -11,17 +12,20 @@ from types import SimpleNamespace
 from typing import Any, Dict, List, Tuple
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "Vectors")]
 
+import make_vectors  # noqa: E402
 import read_store  # noqa: E402
+import wire  # noqa: E402
 from read_store import AT_ONCE, Account, Records, untouched  # noqa: E402
 
 VECTORS = HERE.parent / "Vectors" / "session-1.json"
 TARGET = HERE.parent / "Fixtures" / "session-1.pawl"
+REKEYING = TARGET.with_name("rekeying-1.pawl")
 RAW, INITIATOR, RESPONDER = bytes(range(32)), bytes(range(16)), bytes(range(16, 32))
 DAY = 86_400 * 10**9
-OUTBOUND, SENDABLE = 1, 4
-SET_UP_DEADLINE = 3
+OUTBOUND, CONFIRMED, SENDABLE = 1, 2, 4
+SET_UP_DEADLINE, SKIPPED_KEYS, REKEY_RETRY = 3, 4, 6
 
 
 def h(*texts: str) -> bytes:
@@ -60,12 +64,65 @@ def content(vectors: Dict[str, Any]) -> Tuple[List[Account], Records]:
         0x51: [SimpleNamespace(**job) for job in deadlines]}
 
 
+def inbound(one: wire.Receiving) -> Dict[str, Any]:
+    return {"receiving": one.chain, "received": one.next, "forgotten": one.forgotten,
+            "lanes": [SimpleNamespace(lane=lane, first=first, last=last)
+                      for lane, (first, last) in one.lanes.items()]}
+
+
+def phase(state: Any) -> SimpleNamespace:
+    if isinstance(state, wire.Offered):
+        return SimpleNamespace(which=1, offer=state.id, pair=b"".join(state.pair))
+    made = state.round
+    return SimpleNamespace(
+        which=2, offer=made.offer, answer=state.answer.body(), root=made.root, chains=b"".join(made.chains),
+        of_answer=made.of_answer, of_finish=made.of_finish)
+
+
+def side(s: wire.Session, now: int, not_after: int) -> Records:
+    """All rows of one side of a session, in the account of its side."""
+    account, until, ours = INITIATOR if s.initiator else RESPONDER, now * 10**6 + 7 * DAY, s.sending.filter
+    its = {"signing": s.peer.signing, "agreement": s.peer.agreement, "name": s.peer.name}
+    jobs = [{"kind": REKEY_RETRY, "subject": s.id, "due": (now + wire.FIRST_RETRY) * 10**6}]
+    if s.skipped or s.closed:
+        jobs.append({"kind": SKIPPED_KEYS, "subject": s.id, "due": until})
+    changed = untouched(now * 10**6, s.rekey.root)
+    changed.update(
+        **inbound(s.receiving), previous=[SimpleNamespace(**inbound(one)) for one in [s.previous] if one],
+        prev_len=s.sending.prev_len, sent=s.sending.index, skipped=len(s.skipped), epoch=s.rekey.epoch,
+        heard=s.rekey.heard, wanted=s.rekey.wanted, phase=phase(s.rekey.state), finished=[])
+    return {
+        0x35: [SimpleNamespace(
+            **its, account=account, trust=0, suite=1, changed=now * 10**6, reset=AT_ONCE, waiting=[],
+            sending=0, sessions=[SimpleNamespace(
+                id=s.id, created=now, flags=CONFIRMED | SENDABLE | (OUTBOUND if s.initiator else 0))])],
+        0x38: [SimpleNamespace(
+            **its, id=s.id, account=account, side=int(not s.initiator), suite=1, created=now, not_after=not_after,
+            filters=ours + s.filter if s.initiator else s.filter + ours, sending=s.sending.chain, welcome=b"",
+            **changed)],
+        0x39: [SimpleNamespace(session=s.id, epoch=epoch, index=index, until=until, message_key=key)
+               for (epoch, index), (key, _) in s.skipped.items()],
+        0x3B: [SimpleNamespace(session=s.id, epoch=epoch, until=until, end=end, forgotten=one.forgotten,
+                               lanes=inbound(one)["lanes"]) for epoch, (one, end, _) in s.closed.items()],
+        0x50: [SimpleNamespace(**job, failures=0, cause=0, detail=b"") for job in jobs],
+        0x51: [SimpleNamespace(**job) for job in jobs]}
+
+
+def rekeying(vectors: Dict[str, Any]) -> Tuple[List[Account], Records]:
+    now, both = vectors["now"], make_vectors.Made().sides
+    rows = [side(both[name], now, vectors["package"]["not_after"]) for name in ("initiator", "responder")]
+    return ([account(INITIATOR, vectors["initiator"], now * 10**6),
+             account(RESPONDER, vectors["responder"], now * 10**6)],
+            {kind: rows[0][kind] + rows[1][kind] for kind in rows[0]})
+
+
 def load() -> Dict[str, Any]:
     return dict(json.loads(VECTORS.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
-    assert not TARGET.exists(), "a fixture is never made again"
-    read_store.write(str(TARGET), RAW, [], *content(load()))
-    TARGET.with_suffix(".json").write_text(json.dumps(
-        {"key": RAW.hex(), "initiator": INITIATOR.hex(), "responder": RESPONDER.hex()}, indent=1) + "\n")
+    for target, make in ((TARGET, content), (REKEYING, rekeying)):
+        assert not target.exists(), "a fixture is never made again"
+        read_store.write(str(target), RAW, [], *make(load()))
+        target.with_suffix(".json").write_text(json.dumps(
+            {"key": RAW.hex(), "initiator": INITIATOR.hex(), "responder": RESPONDER.hex()}, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """Pawl and the independent reader agree on every byte, in both directions; old formats open for ever."""
 
 import hashlib
+import itertools
 import json
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from nacl.exceptions import BadSignatureError
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "Bindings" / "Python" / "src")]
 
+import libpawl  # noqa: E402
 import make_session_fixture  # noqa: E402
 import pawl  # noqa: E402
 import read_store  # noqa: E402
@@ -168,7 +170,8 @@ DAY = 86_400 * SECOND
 NOBODY = bytes(16)
 FRAMES, REQUESTS, EVENTS = b"\x01", b"\x02", b"\x03"
 IDENTITY_CHANGED, LOST, DESYNCHRONIZED, SETUP_EXPIRED = 1, 2, 3, 4
-PURGE, CHECKPOINT, SET_UP_DEADLINE, SKIPPED_KEYS, END = 1, 2, 3, 4, 5
+UNSENT = 9
+PURGE, CHECKPOINT, SET_UP_DEADLINE, SKIPPED_KEYS, END, REKEY_RETRY, EPOCH_END, TOMBSTONE = range(1, 9)
 
 
 class World:
@@ -446,6 +449,103 @@ def test_the_oracle_reads_a_peer_with_other_keys(world: World) -> None:
     assert (END, world.ours, world.now + 7 * DAY) in jobs(records)
 
 
+def test_the_oracle_reads_rekeying(tmp_path: Path) -> None:
+    """The library's side of a session, of which the oracle holds the other."""
+    time, copies = [NOW], itertools.count()
+    ada = wire.Peer("ada", now=lambda: time[0] // 10**6)
+    bob = libpawl.Peer("bob", lambda: time[0] // 10**6)
+    theirs = bob.receive(ada.encrypt(ada.start(b"bob", bob.package()[0]), b"")).session
+    ours = ada.session(theirs)
+    ada.receive(bob.encrypt(theirs, b""))
+
+    def read(kind: int = 0x38) -> Tuple[SimpleNamespace, Records]:
+        path = bob.copy(tmp_path / str(next(copies)))
+        records = read_store.read_records(str(path), 1, bytes(32))[0]
+        return the(records[kind], id=theirs), records
+
+    def pass_on(frame: bytes = b"") -> bytes:
+        """From the library to the oracle, and what that says."""
+        (frame,) = bob.sent() if not frame else (frame,)
+        ada.receive(frame)
+        return b"".join(ada.sent())
+
+    def due(records: Records, kind: int) -> List[int]:
+        return [due for what, subject, due in jobs(records) if (what, subject) == (kind, theirs)]
+
+    try:
+        # Offered.
+        late = ada.encrypt(theirs, b"late")
+        bob.rekey(theirs)
+        row, records = read()
+        pair = row.phase.pair
+        assert (row.phase.which, row.wanted, len(pair)) == (1, 1, 64)
+        assert bindings.crypto_scalarmult_base(pair[:32]) == pair[32:]
+        (retry,) = due(records, REKEY_RETRY)
+        assert NOW + SECOND // 5 <= retry < NOW + 2 * SECOND // 5
+        answer = pass_on()
+        made = ours.rekey.state.round  # type: ignore[union-attr]
+        assert row.phase.offer == made.offer and row.root == ours.rekey.root
+        # Committed, and the peer was not heard in it.
+        time[0] += SECOND
+        bob.receive(answer)
+        row, records = read()
+        (finished,), (previous,) = row.finished, row.previous
+        assert (row.epoch, row.heard, row.root, row.phase.which) == (1, 0, made.root, 0)
+        assert vars(finished) == {"target": 1, "offer": made.offer, "of_answer": made.of_answer,
+                                  "of_finish": made.of_finish}
+        assert (row.sending, row.sent) == (stepped(made.chains[1], 1), 1)
+        assert (row.receiving, row.received, row.lanes) == (made.chains[0], 0, [])
+        assert (previous.receiving, previous.received) == (ours.sending.chain, ours.sending.index)
+        assert row.begun == time[0] and due(records, REKEY_RETRY) == records[0x3B] == []
+        # Heard: the epoch before is closed.
+        pass_on()
+        assert row.prev_len == ours.closed[0][1]
+        (missing,) = records[0x39]
+        assert (missing.epoch, missing.index) == (0, wire.read_frame(late).index)
+        bob.receive(ada.encrypt(theirs, b"under 1"))
+        row, records = read()
+        (closed,) = records[0x3B]
+        until = time[0] + 7 * DAY
+        assert (closed.session, closed.epoch, closed.until, closed.end) == (
+            theirs, 0, until, ours.sending.prev_len)
+        assert closed.lanes == [SimpleNamespace(lane=ours.sending.lane, first=0, last=closed.end - 1)]
+        assert (row.heard, row.previous, due(records, SKIPPED_KEYS)) == (1, [], [until])
+        # Answered.
+        ada.rekey(theirs)
+        bob.receive(b"".join(ada.sent()))
+        row, records = read()
+        (frame,) = bob.sent()
+        pass_on(frame)
+        assert len(due(records, REKEY_RETRY)) == row.answers == 1 and row.window == time[0]
+        made = ours.rekey.finished  # type: ignore[assignment]
+        assert vars(row.phase) == {
+            "which": 2, "offer": made.offer, "answer": row.phase.answer, "root": made.root,
+            "chains": b"".join(made.chains), "of_answer": made.of_answer, "of_finish": made.of_finish}
+        part = wire.read_part(wire.ANSWER, row.phase.answer)
+        assert part and (part.target, part.offer, part.confirmation) == (2, made.offer, made.of_answer)
+        # The pace, and messages that wait.
+        bob.limit(theirs, flags=1, messages=9, bytes=10, interval=11 * SECOND, queue=3)
+        tickets = [bob.send(theirs, text) for text in (b"first", b"second")]
+        row, records = read()
+        assert (row.perfect, row.messages, row.bytes, row.interval, row.queue, row.queued) == (
+            1, 9, 10, 11 * SECOND, 3, 2)
+        assert [(q.session, q.number, q.message) for q in records[0x3C]] == [
+            (theirs, ticket, text) for ticket, text in zip(tickets, (b"first", b"second"))]
+        assert due(records, EPOCH_END) == [row.begun + 11 * SECOND] and row.next_epoch == row.epoch + 1
+        assert records[0x11][0].number == tickets[1]
+        # Closed.
+        bob.sent()
+        bob.close(theirs)
+        row, records = read(0x3D)
+        assert (row.phase.which, row.root, row.receiving, row.finished) == (3, bytes(32), bytes(32), [])
+        assert due(records, TOMBSTONE) == [time[0] + 7 * DAY] and len(due(records, EPOCH_END)) == 0
+        assert records[0x38] == records[0x39] == records[0x3B] == records[0x3C] == []
+        unsent = [(item.what, item.count) for item in records[0x42] if item.lane[:1] == EVENTS]
+        assert [(what, count) for what, count in unsent if what == UNSENT] == [(UNSENT, it) for it in tickets]
+    finally:
+        bob.shut()
+
+
 def test_pawl_goes_on_in_a_store_that_the_oracle_wrote(world: World, tmp_path: Path) -> None:
     """All records of a store, written anew with other keys: everything is there and works."""
     frames = [world.store.encrypt(world.ours, str(number).encode()) for number in range(8)]
@@ -491,19 +591,22 @@ def test_pawl_goes_on_in_a_store_that_the_oracle_wrote(world: World, tmp_path: P
             store.receive(world.bob, frames[1])
 
 
-def test_the_session_fixture_is_what_its_maker_makes(tmp_path: Path) -> None:
-    path = str(shutil.copy(make_session_fixture.TARGET, tmp_path))
+@pytest.mark.parametrize("fixture, make", [
+    (make_session_fixture.TARGET, make_session_fixture.content),
+    (make_session_fixture.REKEYING, make_session_fixture.rekeying)], ids=["session", "rekeying"])
+def test_a_fixture_is_what_its_maker_makes(tmp_path: Path, fixture: Path, make: Any) -> None:
+    path = str(shutil.copy(fixture, tmp_path))
     records, keys = read_store.read_records(path, 1, RAW)
     check(records, keys)
-    accounts, wanted = make_session_fixture.content(make_session_fixture.load())
-    assert {RAW, *(a.id for a in accounts)} == {bytes.fromhex(text) for text in json.loads(
-        make_session_fixture.TARGET.with_suffix(".json").read_text()).values()}
+    accounts, wanted = make(make_session_fixture.load())
+    assert {RAW, *(a.id for a in accounts)} == {
+        bytes.fromhex(text) for text in json.loads(fixture.with_suffix(".json").read_text()).values()}
     assert read_store.accounts(path, 1, RAW) == accounts
     assert all(a.matches() for a in accounts)
     for peer in wanted[0x35]:
         peer.hash = keys.peer(peer.account, peer.name)
     for kind in read_store.KINDS:
-        found, made = (sorted(sorted(vars(r).items()) for r in some.get(kind, []))
+        found, made = (sorted((sorted(vars(r).items()) for r in some.get(kind, [])), key=str)
                        for some in (records, wanted))
         assert found == made, kind
 

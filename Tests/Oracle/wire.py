@@ -7,7 +7,7 @@ import hashlib
 import os
 import struct
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError, CryptoError
@@ -17,6 +17,7 @@ DAY = 24 * HOUR
 LIFETIME = 90 * DAY
 PRIME = 2**255 - 19
 INDEX_END = 2**31
+APPLICATION_END = INDEX_END - 1024
 GAP = 2**20
 KEPT_OF_GAP, KEPT_OF_SESSION, KEPT_FOR = 2048, 8192, 7 * DAY
 LANES = 16
@@ -24,6 +25,9 @@ SESSIONS_OF_IDENTITY, UNCONFIRMED = 8, 256
 MESSAGE, OVERHEAD = 16 << 20, 4096
 KNOWN_SUITES = {1, 2}  # with 2 known only so far that it is the stronger one
 KEM_PUBLIC, KEM_CIPHERTEXT = 1216, 1120
+CLOSED_EPOCHS, TOMBSTONE = 8, 7 * DAY
+ANSWERS, NUDGE, FIRST_RETRY, LAST_RETRY, STALL = 4096, 1000, 200, 600_000, 8
+OFFER, ANSWER, FINISH, BUSY, CLOSE = 1, 2, 3, 4, 5
 HEAD, TAG = 54, 16
 
 
@@ -242,6 +246,7 @@ class Frame(NamedTuple):
     nonce: bytes
     filter: bytes
     filtered: bytes
+    prev_len: int
     welcome: Optional[Welcome]
     parts: bool  # else the text is application data alone
     associated: bytes
@@ -259,11 +264,11 @@ def read_frame(data: bytes) -> Frame:
     type = r.number("B")
     r.require(type in (1, 2, 3, 4))
     session, epoch, index = r.take(8), r.number("I"), r.number("I")
-    r.take(4)  # prev_len
+    prev_len = r.number("I")
     nonce, filter = r.take(24), r.take(8)
     welcome = read_welcome(r.take(r.number("H"))) if type in (2, 4) else None
     r.require(len(data) >= r.at + TAG)
-    return Frame(session, epoch, index, nonce, filter, data[:HEAD - 8], welcome, type > 2,
+    return Frame(session, epoch, index, nonce, filter, data[:HEAD - 8], prev_len, welcome, type > 2,
                  data[:22] + data[HEAD - 8:r.at], data[r.at:])
 
 
@@ -275,16 +280,261 @@ def unseal(key: bytes, frame: Frame) -> bytes:
         raise Refused("AUTH") from None
 
 
-def application_data(frame: Frame, plaintext: bytes) -> Optional[bytes]:
-    """What is for the host, None if there is nothing; control parts are skipped."""
+class Part(NamedTuple):
+    """A control part; what its type has not is left empty. `data`: key or ciphertext."""
+
+    type: int
+    target: int = 0
+    offer: bytes = b""
+    confirmation: bytes = b""
+    data: bytes = b""
+    suite: int = 1
+    pause: int = 0
+
+    def body(self) -> bytes:
+        if self.type == OFFER:
+            return struct.pack("<IB", self.target, self.suite) + self.data
+        if self.type == BUSY:
+            return self.offer + struct.pack("<I", self.pause)
+        if self.type == CLOSE:
+            return b""
+        return struct.pack("<I", self.target) + self.offer + self.confirmation + self.data
+
+
+def framed(type: int, body: bytes) -> bytes:
+    return struct.pack("<BH", type, len(body)) + body
+
+
+def read_part(type: int, body: bytes) -> Optional[Part]:
+    """None: of an unknown type."""
+    r = Reader(body, "DESYNCHRONIZED")
+    if type == OFFER:
+        part = Part(type, target=r.number("I"), suite=r.number("B"), data=body[5:])
+    elif type in (ANSWER, FINISH):
+        part = Part(type, r.number("I"), r.take(16), r.take(32), body[52:])
+        r.require(type == ANSWER or r.at == len(body))
+    elif type == BUSY:
+        part = Part(type, offer=r.take(16), pause=r.number("I"))
+        r.end()
+    elif type == CLOSE:
+        part = Part(type)
+        r.end()
+    else:
+        return None
+    return part
+
+
+def read_text(frame: Frame, plaintext: bytes) -> Tuple[Optional[bytes], List[Part]]:
+    """What is for the host, None if there is nothing, and the control parts."""
     if not frame.parts:
-        return plaintext
-    r = Reader(plaintext, "AUTH")
+        return plaintext, []
+    r, parts = Reader(plaintext, "DESYNCHRONIZED"), []
     while r.at < len(plaintext):
-        if r.number("B") == 0:
-            return plaintext[r.at:]
-        r.take(r.number("H"))
-    return None
+        type = r.number("B")
+        if type == 0:
+            return plaintext[r.at:], parts
+        part = read_part(type, r.take(r.number("H")))
+        if part:
+            parts.append(part)
+    return None, parts
+
+
+# ---------------------------------------------------------------- rekeying
+
+
+class Kem:
+    """Of suite 1. A pair is secret and public key."""
+
+    suite = 1
+
+    def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
+        secret = random(32)
+        return secret, bindings.crypto_scalarmult_base(secret)
+
+    def secret(self, mine: bytes, theirs: bytes, ciphertext: bytes, offered: bytes) -> bytes:
+        return kdf(dh(mine, theirs), "pawl/1 x25519", ciphertext, offered)
+
+    def encapsulate(self, random: Callable[[int], bytes], offered: bytes) -> Tuple[bytes, bytes]:
+        """Ciphertext and secret."""
+        if len(offered) != 32:
+            raise Refused("AUTH")
+        fresh, ciphertext = self.pair(random)
+        return ciphertext, self.secret(fresh, offered, ciphertext, offered)
+
+    def decapsulate(self, pair: Tuple[bytes, bytes], ciphertext: bytes) -> bytes:
+        if len(ciphertext) != 32:
+            raise Refused("DESYNCHRONIZED")
+        return self.secret(pair[0], ciphertext, ciphertext, pair[1])
+
+
+class Round(NamedTuple):
+    """What an offer and its answer lead to."""
+
+    target: int
+    offer: bytes
+    transcript: bytes
+    e: bytes
+    root: bytes
+    chains: Tuple[bytes, bytes]  # the initiator's, the responder's
+    of_answer: bytes
+    of_finish: bytes
+
+
+class Offered(NamedTuple):
+    id: bytes
+    pair: Tuple[bytes, bytes]
+
+
+class Answered(NamedTuple):
+    answer: Part
+    round: Round
+
+
+class Closed(NamedTuple):
+    pass
+
+
+class Rekey(NamedTuple):
+    """One side of the rekeying of a session. A refusal leaves no trace: the next state is another one."""
+
+    session: bytes  # the initiator's id
+    initiator: bool
+    kem: Kem
+    root: bytes
+    epoch: int = 0
+    heard: int = 0
+    wanted: int = 0
+    state: Union[None, Offered, Answered, Closed] = None
+    finished: Optional[Round] = None
+
+    def facts(self, target: int, mine: bool) -> bytes:
+        return (self.session + bytes([self.initiator != mine]) + struct.pack("<I", target)
+                + bytes([self.kem.suite]))
+
+    def offer_id(self, target: int, key: bytes, mine: bool) -> bytes:
+        message = fields(b"pawl/1 offer", self.facts(target, mine), key)
+        return hashlib.blake2b(message, digest_size=16).digest()
+
+    def round(self, target: int, key: bytes, ciphertext: bytes, secret: bytes, mine: bool) -> Round:
+        id = self.offer_id(target, key, mine)
+        transcript = digest("pawl/1 rekey", self.facts(target, mine), id, key, ciphertext)
+        e = kdf(self.root, "pawl/1 epoch", secret, transcript)
+        chains = kdf(e, "pawl/1 chains", size=64)
+        confirmations = kdf(e, "pawl/1 confirmations", transcript, size=64)
+        return Round(target, id, transcript, e, kdf(e, "pawl/1 root"), (chains[:32], chains[32:]),
+                     confirmations[:32], confirmations[32:])
+
+    def offer(self) -> Part:
+        assert isinstance(self.state, Offered)
+        return Part(OFFER, self.epoch + 1, data=self.state.pair[1], suite=self.kem.suite)
+
+    def said(self) -> List[Part]:
+        """What is said again until it has an effect."""
+        if isinstance(self.state, Offered):
+            return [self.offer()]
+        return [self.state.answer] if isinstance(self.state, Answered) else []
+
+
+class Outcome:
+    """What a message made of the rekeying, and what is to be said to it."""
+
+    def __init__(self, rekey: Rekey, random: Callable[[int], bytes], may_answer: bool) -> None:
+        self.rekey, self.random, self.may_answer = rekey, random, may_answer
+        self.committed: Optional[Round] = None
+        self.finish: List[Part] = []
+        self.phase: List[Part] = []
+        self.busy: List[Part] = []
+        self.pause: Optional[int] = None
+        self.nudge = self.answered = self.closed = False
+
+    def parts(self) -> List[Part]:
+        return self.finish + self.phase + self.busy
+
+    def become(self, state: Union[None, Offered, Answered, Closed]) -> None:
+        self.rekey = self.rekey._replace(state=state)
+        self.phase = self.rekey.said()
+
+    def want(self, target: int) -> None:
+        """An offer, if nothing is under way."""
+        self.rekey = self.rekey._replace(wanted=max(target, self.rekey.wanted))
+        if self.rekey.state is None:
+            pair = self.rekey.kem.pair(self.random)
+            self.become(Offered(self.rekey.offer_id(self.rekey.epoch + 1, pair[1], True), pair))
+
+    def commit(self, round: Round, finished: Optional[Round]) -> None:
+        self.committed = round
+        self.rekey = self.rekey._replace(
+            epoch=self.rekey.epoch + 1, root=round.root, finished=finished, state=None)
+        self.phase = []
+        if self.rekey.wanted > self.rekey.epoch:
+            self.want(0)
+
+    def message(self, parts: List[Part], under: int) -> None:
+        state = self.rekey.state
+        if under == self.rekey.epoch + 1:
+            assert isinstance(state, Answered)
+            for part in parts:
+                if part.type == FINISH and part.offer == state.round.offer:
+                    require(part.confirmation == state.round.of_finish)
+            self.commit(state.round, None)
+        self.rekey = self.rekey._replace(heard=max(under, self.rekey.heard))
+        for part in parts:
+            if isinstance(self.rekey.state, Closed):
+                return
+            self.part(part, under)
+
+    def part(self, part: Part, under: int) -> None:
+        n, state = self.rekey.epoch, self.rekey.state
+        own = isinstance(state, Offered) and state.id == part.offer
+        if part.type == CLOSE:
+            self.become(Closed())
+            self.finish, self.busy, self.nudge, self.closed = [], [], False, True
+        elif part.type == BUSY:
+            if own and under == n:
+                self.pause = part.pause
+        elif part.type in (OFFER, ANSWER) and part.target <= n:
+            finished = self.rekey.finished
+            if (part.type == ANSWER and finished
+                    and (part.target, part.offer) == (finished.target, finished.offer)):
+                require(part.confirmation == finished.of_answer)
+                self.finish = [self.finish_of(finished)]
+            else:
+                self.nudge = True
+        elif part.type in (OFFER, ANSWER) and part.target == n + 1 and under == n:
+            if part.type == OFFER:
+                self.offered(part)
+                return
+            require(own)
+            assert isinstance(state, Offered)
+            secret = self.rekey.kem.decapsulate(state.pair, part.data)
+            round = self.rekey.round(part.target, state.pair[1], part.data, secret, True)
+            require(part.confirmation == round.of_answer)
+            self.commit(round, round)
+            self.finish = [self.finish_of(round)]
+
+    def finish_of(self, round: Round) -> Part:
+        return Part(FINISH, round.target, round.offer, round.of_finish)
+
+    def offered(self, part: Part) -> None:
+        require(part.suite == self.rekey.kem.suite)
+        id, state = self.rekey.offer_id(part.target, part.data, False), self.rekey.state
+        if isinstance(state, Answered):
+            require(state.round.offer == id)
+            self.phase = self.rekey.said()
+        elif isinstance(state, Offered) and state.id <= id:
+            return
+        elif state is None and not self.may_answer:
+            self.busy = [Part(BUSY, offer=id, pause=1000)]
+        else:
+            ciphertext, secret = self.rekey.kem.encapsulate(self.random, part.data)
+            round = self.rekey.round(part.target, part.data, ciphertext, secret, False)
+            self.become(Answered(Part(ANSWER, part.target, id, round.of_answer, ciphertext), round))
+            self.answered = True
+
+
+def require(condition: bool) -> None:
+    if not condition:
+        raise Refused("DESYNCHRONIZED")
 
 
 # ---------------------------------------------------------------- set-up
@@ -326,6 +576,11 @@ class Sending:
         self.chain, self.filter, self.lane = chain, filter, lane
         self.index = self.epoch = self.prev_len = 0
 
+    def begin(self, chain: bytes) -> None:
+        """The next epoch."""
+        self.prev_len, self.index, self.chain = self.index, 0, chain
+        self.epoch += 1
+
     def seal(self, session: bytes, welcome: Optional[Welcome], plaintext: bytes, random: bytes,
              parts: bool = False) -> bytes:
         """The plaintext is application data, or a list of parts."""
@@ -344,39 +599,25 @@ class Sending:
             plaintext, visible + rest, nonce, key)
 
 
+Gap = Dict[Tuple[int, int], bytes]  # epoch, index: message key
+
+
 class Receiving:
-    def __init__(self, chain: bytes, filter: bytes) -> None:
-        self.chain, self.filter, self.next = chain, filter, 0
-        self.skipped: Dict[int, Tuple[bytes, int]] = {}  # index: its key, kept since
+    """What the peer sends in one epoch."""
+
+    def __init__(self, chain: bytes) -> None:
+        self.chain, self.next = chain, 0
         self.lanes: Dict[bytes, Tuple[int, int]] = {}  # first and last index of each
         self.forgotten = 0  # the end of all ranges of forgotten lanes
-        self.lost = 0
 
-    def open(self, frame: Frame, now: int) -> Optional[bytes]:
-        """The application data. A refusal leaves everything as it was."""
-        if siphash(self.filter, frame.filtered) != frame.filter:
-            raise Refused("AUTH")
-        if frame.index >= INDEX_END:
-            raise Refused("LIMIT_INDEX")
-        if frame.epoch != 0 or frame.index - self.next > GAP:
-            raise Refused("DESYNCHRONIZED")
-        chain, gap = self.chain, []
-        if frame.index >= self.next:
-            for index in range(self.next, frame.index):
-                chain, key = step(chain)
-                if index >= frame.index - KEPT_OF_GAP:
-                    gap.append((index, (key, now)))
+    def keys(self, epoch: int, end: int) -> Tuple[bytes, Gap, int]:
+        """The chain key at `end`, the keys before that are kept, and how many are not."""
+        chain, gap = self.chain, {}
+        for index in range(self.next, end):
             chain, key = step(chain)
-        else:
-            key, since = self.skipped.get(frame.index, (b"", 0))
-            if not key or now - since >= KEPT_FOR:
-                raise Refused(self.diagnosis(frame))
-        try:
-            text = application_data(frame, unseal(key, frame))
-        except Refused:
-            raise Refused("DESYNCHRONIZED") from None
-        self.consume(frame, chain, gap, now)
-        return text
+            if index >= end - KEPT_OF_GAP:
+                gap[epoch, index] = key
+        return chain, gap, max(end - self.next, 0) - len(gap)
 
     def diagnosis(self, frame: Frame) -> str:
         """Of an index that was passed and has no key."""
@@ -385,17 +626,7 @@ class Receiving:
             return "DESYNCHRONIZED"
         return "REPLAY"
 
-    def consume(self, frame: Frame, chain: bytes, gap: List[Tuple[int, Tuple[bytes, int]]],
-                now: int) -> None:
-        self.skipped.pop(frame.index, None)
-        self.skipped = {i: kept for i, kept in self.skipped.items() if now - kept[1] < KEPT_FOR}
-        if frame.index >= self.next:
-            self.lost += frame.index - self.next - len(gap)
-            self.skipped.update(gap)
-            self.chain, self.next = chain, frame.index + 1
-        for index in sorted(self.skipped)[:-KEPT_OF_SESSION]:
-            del self.skipped[index]
-            self.lost += 1
+    def note(self, frame: Frame) -> None:
         first, last = self.lanes.get(frame.lane, (frame.index, frame.index))
         self.lanes[frame.lane] = min(first, frame.index), max(last, frame.index)
         if len(self.lanes) > LANES:
@@ -406,15 +637,125 @@ class Receiving:
 class Session:
     """One side. `welcome` is set as long as messages carry it."""
 
-    def __init__(self, secrets: Secrets, initiator: bool, peer: Identity, lane: bytes) -> None:
-        mine, theirs = (0, 1) if initiator else (1, 0)
-        self.id = secrets.id[:15] + bytes([secrets.id[15] | mine])
+    def __init__(self, secrets: Secrets, initiator: bool, peer: Identity, lane: bytes, kem: Kem) -> None:
+        self.mine, self.theirs = (0, 1) if initiator else (1, 0)
+        self.id = secrets.id[:15] + bytes([secrets.id[15] | self.mine])
         self.peer, self.initiator = peer, initiator
-        self.sending = Sending(secrets.chains[mine], secrets.filters[mine], lane)
-        self.receiving = Receiving(secrets.chains[theirs], secrets.filters[theirs])
+        self.sending = Sending(secrets.chains[self.mine], secrets.filters[self.mine], lane)
+        self.filter = secrets.filters[self.theirs]
+        self.receiving = Receiving(secrets.chains[self.theirs])
+        self.previous: Optional[Receiving] = None
+        self.closed: Dict[int, Tuple[Receiving, int, int]] = {}  # epoch: its lanes, end, closed when
+        self.skipped: Dict[Tuple[int, int], Tuple[bytes, int]] = {}  # epoch, index: its key, kept since
+        self.lost = 0
+        self.rekey = Rekey(secrets.id, initiator, kem, secrets.root)
         self.confirmed = self.desynchronized = False
         self.welcome: Optional[Welcome] = None
         self.not_after = 0
+        self.answers: List[int] = []  # when new offers were answered
+        self.nudged: Optional[int] = None
+        self.due: Optional[int] = None  # when the same is said again
+        self.attempts = 0
+
+    def open(self, frame: Frame, now: int, random: Callable[[int], bytes]) -> Tuple[Optional[bytes], Outcome]:
+        """The application data, and what is to be said. A refusal leaves everything as it was."""
+        if siphash(self.filter, frame.filtered) != frame.filter:
+            raise Refused("AUTH")
+        if frame.index >= INDEX_END:
+            raise Refused("LIMIT_INDEX")
+        chain = self.chain(frame.epoch)
+        gap: Gap = {}
+        lost = 0
+        if chain and frame.index >= chain.next:
+            require(frame.index - chain.next <= GAP)
+            at, gap, lost = chain.keys(frame.epoch, frame.index)
+            after, key = step(at)
+        else:
+            after = b""
+            key, since = self.skipped.get((frame.epoch, frame.index), (b"", 0))
+            if not key or now - since >= KEPT_FOR:
+                raise self.diagnosis(frame, chain)
+        try:
+            plaintext = unseal(key, frame)
+            text, parts = read_text(frame, plaintext)
+        except Refused:
+            raise Refused("DESYNCHRONIZED") from None
+        ended = self.ended(frame.epoch)
+        if ended:
+            require(frame.prev_len - ended.next <= GAP)
+        outcome = Outcome(
+            self.rekey, random, sum(0 <= now - at < 1000 for at in self.answers) < ANSWERS)
+        outcome.message(parts, frame.epoch)
+        # From here on nothing is refused.
+        if ended:
+            _, more, given_up = ended.keys(frame.epoch - 1, frame.prev_len)
+            gap.update(more)
+            lost += given_up
+            self.closed[frame.epoch - 1] = ended, frame.prev_len, now
+            self.previous = None
+        self.skipped.pop((frame.epoch, frame.index), None)
+        if chain and after:
+            chain.chain, chain.next = after, frame.index + 1
+        if chain:
+            chain.note(frame)
+        self.follow(outcome, chain, frame.epoch)
+        self.keep(gap, now)
+        self.lost += lost
+        return text, outcome
+
+    def chain(self, epoch: int) -> Optional[Receiving]:
+        """None: closed."""
+        n, state = self.rekey.epoch, self.rekey.state
+        if epoch == n:
+            return self.receiving
+        if epoch > n:
+            require(epoch == n + 1 and isinstance(state, Answered))
+            assert isinstance(state, Answered)
+            return Receiving(state.round.chains[self.theirs])
+        return self.previous if epoch == n - 1 else None
+
+    def ended(self, epoch: int) -> Optional[Receiving]:
+        """What the first message under an epoch ends."""
+        if epoch == self.rekey.epoch:
+            return self.previous
+        return self.receiving if epoch > self.rekey.epoch else None
+
+    def diagnosis(self, frame: Frame, chain: Optional[Receiving]) -> Refused:
+        if chain:
+            return Refused(chain.diagnosis(frame))
+        if frame.epoch not in self.closed:
+            return Forgotten("REPLAY")
+        lanes, end, _ = self.closed[frame.epoch]
+        return Refused("AUTH" if frame.index >= end else lanes.diagnosis(frame))
+
+    def follow(self, outcome: Outcome, chain: Optional[Receiving], epoch: int) -> None:
+        """The state that an outcome leads to; `chain` is that of a message, which came under `epoch`."""
+        round = outcome.committed
+        if round:
+            self.sending.begin(round.chains[self.mine])
+            if epoch == round.target:  # under the candidate: what was current has ended
+                assert chain
+                self.receiving = chain
+            else:
+                self.previous = self.receiving
+                self.receiving = Receiving(round.chains[self.theirs])
+        self.rekey = outcome.rekey
+
+    def keep(self, gap: Gap, now: int) -> None:
+        self.skipped = {i: kept for i, kept in self.skipped.items() if now - kept[1] < KEPT_FOR}
+        self.skipped.update((place, (key, now)) for place, key in gap.items())
+        for epoch in sorted(self.closed)[:-CLOSED_EPOCHS]:
+            del self.closed[epoch]
+            for place in [place for place in self.skipped if place[0] == epoch]:
+                del self.skipped[place]
+                self.lost += 1
+        for place in sorted(self.skipped)[:-KEPT_OF_SESSION]:
+            del self.skipped[place]
+            self.lost += 1
+
+
+class Forgotten(Refused):
+    """Of a closed epoch of which nothing is known any more."""
 
 
 # ---------------------------------------------------------------- a peer
@@ -443,6 +784,9 @@ def milliseconds() -> int:
 class Peer:
     suites = b"\x01"
 
+    def kem(self, suite: int) -> Kem:
+        return Kem()
+
     def __init__(self, name: str, random: Callable[[int], bytes] = os.urandom,
                  now: Callable[[], int] = milliseconds) -> None:
         self.random, self.now = random, now
@@ -452,6 +796,9 @@ class Peer:
         self.packages: Dict[bytes, Private] = {}
         self.sessions: Dict[bytes, Session] = {}  # by the first half of the id
         self.welcomes: Dict[Tuple[bytes, bytes], bytes] = {}  # package, ephemeral: first half
+        self.graves: Dict[bytes, Tuple[Session, int]] = {}  # what was closed, and when
+        self.outbox: List[bytes] = []
+        self.events: List[Tuple[str, bytes]] = []
 
     # Packages
 
@@ -502,7 +849,7 @@ class Peer:
             bindings.crypto_scalarmult_base(ephemeral), b"", now))
         secrets = derive(welcome, package.identity, whole, one_time,
                          self.agree(ephemeral, package, one_time), self.kem_secret(welcome))
-        session = Session(secrets, True, package.identity, self.random(8))
+        session = Session(secrets, True, package.identity, self.random(8), self.kem(welcome.suite))
         session.welcome, session.not_after = welcome, package.not_after
         self.sessions[session.id[:8]] = session
         return session.id
@@ -547,14 +894,15 @@ class Peer:
             dh(private.init, welcome.ephemeral), dh4], self.kem_secret(welcome))
         if frame.session != secrets.id[:8] or frame.session in self.sessions:
             raise Refused("AUTH")
-        session = Session(secrets, False, welcome.initiator, self.random(8))
+        session = Session(secrets, False, welcome.initiator, self.random(8), self.kem(welcome.suite))
         try:
-            text = session.receiving.open(frame, self.now())
+            text, outcome = session.open(frame, self.now(), self.random)
         except Refused:
             raise Refused("AUTH") from None
         self.sessions[frame.session] = session
         self.welcomes[welcome.package, welcome.ephemeral] = frame.session
         private.one_time.pop(welcome.one_time, None)
+        self.say(session, outcome)
         return Received(text, session.id, frame.index, True)
 
     # Messages
@@ -567,9 +915,14 @@ class Peer:
             raise Refused("TIME")
         if text is not None and len(text) > MESSAGE:
             raise Refused("LIMIT_MESSAGE")
+        if text is not None and s.sending.index >= APPLICATION_END:
+            raise Refused("LIMIT_INDEX")
+        return self.seal(s, text, controls)
+
+    def seal(self, s: Session, text: Optional[bytes], controls: Sequence[Tuple[int, bytes]]) -> bytes:
         if text is not None and not controls:
             return s.sending.seal(s.id, s.welcome, text, self.random(16))
-        parts = b"".join(struct.pack("<BH", type, len(data)) + data for type, data in controls)
+        parts = b"".join(framed(*control) for control in controls)
         if text is not None:
             parts += b"\0" + text
         return s.sending.seal(s.id, s.welcome, parts, self.random(16), parts=True)
@@ -582,18 +935,81 @@ class Peer:
             if known is None:
                 return self.accept(frame, frame.welcome)
             if known not in self.sessions:
+                self.answer_closed(frame)
                 raise Refused("REPLAY")
             half = known
+        elif half not in self.sessions:
+            self.answer_closed(frame)
         s = self.session(half)
         try:
-            text = s.receiving.open(frame, self.now())
+            text, outcome = s.open(frame, self.now(), self.random)
+        except Forgotten:
+            self.at_most_once_a_second(s, [])
+            raise
         except Refused as refused:
             s.desynchronized |= str(refused) == "DESYNCHRONIZED"
             raise
         s.confirmed |= s.initiator or frame.welcome is None
         if s.initiator:
             s.welcome = None
+        self.say(s, outcome)
         return Received(text, s.id, frame.index, False)
+
+    # Rekeying
+
+    def rekey(self, id: bytes, fresh: bool = False) -> int:
+        """Asks for the next epoch, and answers which one that is."""
+        s = self.session(id)
+        if isinstance(s.rekey.state, Closed):
+            raise Refused("STATE_RECEIVE_ONLY")
+        target = s.rekey.epoch + (2 if fresh and s.rekey.state else 1)
+        outcome = Outcome(s.rekey, self.random, True)
+        outcome.want(target)
+        s.rekey = outcome.rekey
+        self.say(s, outcome)
+        return target
+
+    def say(self, s: Session, outcome: Outcome) -> None:
+        now = self.now()
+        if outcome.answered:
+            s.answers = [at for at in s.answers if now - at < 1000] + [now]
+        if outcome.committed or outcome.answered:
+            s.attempts = 0
+        if outcome.closed:
+            self.events.append(("SESSION_CLOSED", s.id))
+        if not s.rekey.said():
+            s.due = None
+        elif outcome.pause is not None:
+            s.due = now + min(outcome.pause, LAST_RETRY)
+        elif outcome.phase:
+            s.due = now + min(FIRST_RETRY << min(s.attempts, 20), LAST_RETRY)
+        if outcome.parts():
+            self.post(s, outcome.parts())
+        elif outcome.nudge:
+            self.at_most_once_a_second(s, [])
+
+    def at_most_once_a_second(self, s: Session, parts: List[Part]) -> None:
+        if s.nudged is None or self.now() - s.nudged >= NUDGE:
+            s.nudged = self.now()
+            self.post(s, parts)
+
+    def post(self, s: Session, parts: List[Part]) -> None:
+        self.outbox.append(self.seal(s, None, [(part.type, part.body()) for part in parts]))
+
+    def sent(self) -> List[bytes]:
+        """What has left by itself since this was asked last."""
+        frames, self.outbox = self.outbox, []
+        return frames
+
+    def run_due(self) -> None:
+        """Says again what was not answered."""
+        for s in self.sessions.values():
+            if s.due is not None and s.due <= self.now():
+                s.attempts += 1
+                s.due = self.now() + min(FIRST_RETRY << min(s.attempts, 20), LAST_RETRY)
+                if s.attempts == STALL:
+                    self.events.append(("STALLED", s.id))
+                self.post(s, s.rekey.said())
 
     def session(self, id: bytes) -> Session:
         if id[:8] not in self.sessions:
@@ -601,4 +1017,14 @@ class Peer:
         return self.sessions[id[:8]]
 
     def close(self, id: bytes) -> None:
-        del self.sessions[self.session(id).id[:8]]
+        s = self.session(id)
+        if not isinstance(s.rekey.state, Closed) and not (
+                s.initiator and s.sending.epoch == s.sending.index == 0):
+            self.post(s, [Part(CLOSE)])
+            self.graves[s.id[:8]] = s, self.now()
+        del self.sessions[s.id[:8]]
+
+    def answer_closed(self, frame: Frame) -> None:
+        s, at = self.graves.get(frame.session, (None, 0))
+        if s and self.now() - at < TOMBSTONE and siphash(s.filter, frame.filtered) == frame.filter:
+            self.at_most_once_a_second(s, [Part(CLOSE)])

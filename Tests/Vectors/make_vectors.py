@@ -1,7 +1,10 @@
 """make_vectors.py writes session-1.json: fixed secrets, and all that wire version 1 makes of them.
 
 Bytes are hex, times milliseconds. Of each pair the initiator's part comes first. `deliveries` are in
-their order: who gets which frame, what is answered, and the receiver's next index and skipped keys then.
+their order: who gets which frame, what is answered, and the receiver's epoch, next index and skipped keys
+(epoch << 32 | index) then. `rekeying` is a session of several epochs; its deliveries `held` (from, up to) can be repeated
+by who holds that side as it is before the first of them: Tests/Fixtures/rekeying-1.pawl. Of suite 2 only the layout
+is given, around a KEM key, ciphertext and secret that are drawn.
 `refused_frames` are fresh welcomes to the responder before any delivery."""
 
 import copy
@@ -9,7 +12,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "Oracle")]
@@ -31,7 +34,32 @@ def drawer(label: str) -> Callable[[int], bytes]:
     return draw
 
 
-class Initiator(wire.Peer):
+class Kem1(wire.Kem):
+    """Remembers the last secret that it drew."""
+
+    def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
+        self.drawn = super().pair(random)
+        return self.drawn
+
+
+class Sender(wire.Peer):
+    """Remembers the chain key behind each frame, and what its exchanges drew."""
+
+    def kem(self, suite: int) -> wire.Kem:
+        return Kem1()
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.sealed: Dict[bytes, bytes] = {}
+
+    def seal(self, s: wire.Session, *arguments: Any) -> bytes:
+        chain = s.sending.chain
+        frame = super().seal(s, *arguments)
+        self.sealed[frame] = chain
+        return frame
+
+
+class Initiator(Sender):
     """Remembers what it would forget, and lies if told to: in its welcomes, or about the agreements."""
 
     welcome_lies: Dict[str, Any] = {}
@@ -47,7 +75,7 @@ class Initiator(wire.Peer):
         return self.agreements
 
 
-class Responder(wire.Peer):
+class Responder(Sender):
     package_lies: Dict[str, Any] = {}
 
     def draw_package(self, package: wire.Package) -> wire.Package:
@@ -100,15 +128,22 @@ class Transcript:
              peer: Optional[wire.Peer] = None) -> int:
         """The number of a new frame; by a copy of the peer if one is given."""
         peer = peer or self.peers[side]
-        chain = peer.session(self.ids[side]).sending.chain
-        data = peer.encrypt(self.ids[side], text, controls)
+        return self.note(side, peer.encrypt(self.ids[side], text, controls), peer)
+
+    def note(self, side: str, data: bytes, peer: Any = None) -> int:
+        """The number of a frame that a peer has made."""
         frame = wire.read_frame(data)
-        key = wire.step(chain)[1]
-        plaintext = wire.unseal(key, frame)
+        key = wire.step((peer or self.peers[side]).sealed[data])[1]
         self.frames.append({
-            "from": side, "index": frame.index, "lane": frame.lane.hex(), "random": frame.nonce[8:].hex(),
-            "message_key": key.hex(), "plaintext": plaintext.hex(), "bytes": data.hex()})
+            "from": side, "epoch": frame.epoch, "index": frame.index, "prev_len": frame.prev_len,
+            "lane": frame.lane.hex(), "random": frame.nonce[8:].hex(), "message_key": key.hex(),
+            "plaintext": wire.unseal(key, frame).hex(), "bytes": data.hex()})
         return len(self.frames) - 1
+
+    def said(self, side: str) -> int:
+        """The number of the one frame that a peer has sent by itself."""
+        (data,) = self.peers[side].sent()
+        return self.note(side, data)
 
     def forge(self, side: str, number: int, at: int, value: int) -> int:
         data = forged(self.session(side), bytes.fromhex(self.frames[number]["bytes"]), at, value)
@@ -124,8 +159,10 @@ class Transcript:
             entry["text"] = None if received.text is None else received.text.hex()
         except wire.Refused as refused:
             assert str(refused) == status, (number, refused)
-        receiving = self.session(side).receiving
-        self.deliveries.append({**entry, "next": receiving.next, "skipped": sorted(receiving.skipped)})
+        session = self.session(side)
+        self.deliveries.append({
+            **entry, "epoch": session.rekey.epoch, "next": session.receiving.next,
+            "skipped": sorted(epoch << 32 | index for epoch, index in session.skipped)})
 
 
 def long_session(ada: Initiator, bob: Responder, package: bytes, one_time: bytes) -> Dict[str, Any]:
@@ -163,8 +200,140 @@ def short_session(ada: Initiator, bob: Responder, package: bytes) -> Dict[str, A
     t = Transcript(ada, bob, package, b"")
     t.deliver(t.send("initiator", b"without a one-time key"))
     t.deliver(t.send("responder", b"answer"))
-    t.deliver(t.send("initiator", None, [(1, b"no text")]))
+    t.deliver(t.send("initiator", None, [(9, b"no text")]))
     return t.found
+
+
+class Kem2(wire.Kem):
+    """The sizes of suite 2, around what is drawn."""
+
+    suite = 2
+
+    def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
+        return random(32), b"".join(random(32) for _ in range(wire.KEM_PUBLIC // 32))
+
+    def encapsulate(self, random: Callable[[int], bytes], offered: bytes) -> Tuple[bytes, bytes]:
+        self.secret_ = random(32)
+        return b"".join(random(32) for _ in range(wire.KEM_CIPHERTEXT // 32)), self.secret_
+
+    def decapsulate(self, pair: Tuple[bytes, bytes], ciphertext: bytes) -> bytes:
+        return self.secret_
+
+
+def round_between(offerer: wire.Outcome, answerer: wire.Outcome) -> Dict[str, Any]:
+    """A round from one side to the other, written down. Both outcomes are of sides that are Idle."""
+    offerer.want(0)
+    (offer,) = offerer.phase
+    pair = offerer.rekey.state.pair  # type: ignore[union-attr]
+    answerer.message([offer], offerer.rekey.epoch)
+    (answer,) = answerer.phase
+    return written(offerer.rekey, pair, answer, b"")
+
+
+def written(offerer: wire.Rekey, pair: Tuple[bytes, bytes], answer: wire.Part,
+            ephemeral: bytes) -> Dict[str, Any]:
+    """All that a round makes of the offerer's state, and of the answer to its offer."""
+    secret = offerer.kem.decapsulate(pair, answer.data)
+    made = offerer.round(answer.target, pair[1], answer.data, secret, True)
+    finish = wire.Part(wire.FINISH, made.target, made.offer, made.of_finish)
+    assert made.of_answer == answer.confirmation
+    return {
+        "from": "initiator" if offerer.initiator else "responder", "suite": offerer.kem.suite,
+        "target": made.target, "offered_secret": pair[0].hex(), "offered_key": pair[1].hex(),
+        "ephemeral_secret": ephemeral.hex(), "ciphertext": answer.data.hex(), "kem_secret": secret.hex(), "offer_id": made.offer.hex(),
+        "transcript": made.transcript.hex(), "e": made.e.hex(), "root": made.root.hex(),
+        "chains": hexes(made.chains), "confirmations": hexes([made.of_answer, made.of_finish]),
+        "parts": hexes([wire.framed(part.type, part.body()) for part in (
+            wire.Part(wire.OFFER, made.target, data=pair[1], suite=offerer.kem.suite), answer, finish)])}
+
+
+class Rekeying(Transcript):
+    """A session of four epochs, and its two sides as they are `held` in between."""
+
+    def __init__(self, ada: Initiator, bob: Responder, package: bytes) -> None:
+        super().__init__(ada, bob, package, b"")
+        self.rounds: List[Dict[str, Any]] = []
+        self.sides: Dict[str, wire.Session] = {}
+        self.held: Dict[str, List[int]] = {}
+        self.talk()
+        self.found.update(rounds=self.rounds, held=self.held)
+
+    def hold(self, side: str) -> None:
+        self.sides[side] = copy.deepcopy(self.session(side))
+        self.held[side] = [len(self.deliveries)]
+
+    def let_go(self, side: str) -> None:
+        self.held[side].append(len(self.deliveries))
+
+    def offer(self, side: str) -> int:
+        self.peers[side].rekey(self.ids[side])
+        return self.said(side)
+
+    def answered(self, side: str, other: str) -> int:
+        """The frame with the answer of `other` to the offer of `side`."""
+        offerer, answerer = (self.session(it).rekey for it in (side, other))
+        self.rounds.append(written(  # type: ignore
+            offerer, offerer.state.pair, answerer.state.answer, answerer.kem.drawn[0]))
+        return self.said(other)
+
+    def talk(self) -> None:
+        ada, bob = "initiator", "responder"
+        self.deliver(self.send(ada, b"hello"))
+        self.deliver(self.send(bob, b"answer"))
+        late = [self.send(ada, b"late in epoch 0"), self.send(ada, None)]
+        offer = self.offer(ada)
+        self.hold(ada)
+        self.deliver(offer)
+        answer = self.answered(ada, bob)
+        under = [self.send(bob, b"still under epoch 0"), self.send(bob, b"and late")]
+        self.deliver(answer)
+        finish = self.said(ada)
+        self.deliver(under[0])
+        self.deliver(answer, "REPLAY")
+        self.deliver(finish)
+        self.deliver(self.send(bob, b"in epoch 1"))
+        self.deliver(under[1])
+        self.deliver(under[0], "REPLAY")
+        self.let_go(ada)
+        self.deliver(late[0])
+        stale = self.send(ada, b"late in epoch 1")
+        offer = self.offer(ada)
+        self.deliver(offer)
+        answer = self.answered(ada, bob)
+        self.hold(bob)
+        self.deliver(answer)
+        finish = self.said(ada)
+        again = self.send(ada, b"with the finish again", [
+            (wire.FINISH, bytes.fromhex(self.rounds[1]["parts"][2])[3:]), (7, b"unknown")])
+        self.deliver(stale)
+        wrong = bytes.fromhex(self.rounds[1]["parts"][2])[3:-1] + b"!"
+        liar = copy.deepcopy(self.peers[ada])
+        self.deliver(self.send(ada, b"", [(wire.FINISH, wrong)], peer=liar), "DESYNCHRONIZED")
+        self.deliver(again)
+        self.deliver(finish)
+        self.deliver(offer, "REPLAY")
+        self.deliver(late[1])
+        self.deliver(late[1], "REPLAY")
+        self.deliver(self.forge(ada, stale, 14, 99), "AUTH")
+        self.deliver(self.forge(ada, stale, 10, 4), "DESYNCHRONIZED")
+        self.let_go(bob)
+        self.deliver(self.send(bob, b"in epoch 2"))
+        # Crossed: one of the two yields.
+        offers = {side: self.offer(side) for side in (ada, bob)}
+        self.deliver(offers[ada])
+        self.deliver(offers[bob])
+        leads, yields = (ada, bob) if isinstance(self.session(ada).rekey.state, wire.Offered) else (bob, ada)
+        self.deliver(self.answered(leads, yields))
+        self.deliver(self.said(leads))
+        self.deliver(self.send(yields, b"in epoch 3"))
+        self.deliver(self.send(leads, b"and this", [(wire.CLOSE, b"")]))
+
+
+def layout_of_suite_2(session: Dict[str, Any]) -> Dict[str, Any]:
+    kem, random, root = Kem2(), drawer("suite 2"), bytes.fromhex(session["root"])
+    sides = [wire.Outcome(wire.Rekey(bytes.fromhex(session["ids"][0]), initiator, kem, root), random, True)
+             for initiator in (False, True)]
+    return round_between(*sides)
 
 
 def refused_packages(bob: Any) -> List[Dict[str, str]]:
@@ -254,26 +423,37 @@ def refused_frames(bob: Any, package: bytes) -> List[Dict[str, str]]:
 
 
 def vectors() -> Dict[str, Any]:
-    ada = Initiator("ada", drawer("ada"), lambda: NOW)
-    bob = Responder("żółw", drawer("bob"), lambda: NOW)
-    package, *keys = bob.package(2)
-    (private,) = bob.packages.values()
-    secrets = dict(private.one_time)
-    found = {
-        "now": NOW, "initiator": identity(ada), "responder": identity(bob),
-        "package": {
-            "id": private.package.id.hex(), "suites": private.package.suites.hex(),
-            "not_before": private.package.not_before, "not_after": private.package.not_after,
-            "init_secret": private.init.hex(), "init_key": private.package.init.hex(),
-            "hash": wire.package_hash(package).hex(), "bytes": package.hex()},
-        "one_time_keys": [
-            {"id": number, "secret": secrets[number].hex(),
-             "key": wire.read_packages(package + data)[2].public.hex(),  # type: ignore[union-attr]
-             "bytes": data.hex()}
-            for number, data in enumerate(keys, 1)]}
-    return {**found, "refused_packages": refused_packages(bob),
-            "refused_frames": refused_frames(bob, package),
-            "sessions": [long_session(ada, bob, package, keys[1]), short_session(ada, bob, package)]}
+    return Made().vectors
+
+
+class Made:
+    """All vectors, and both sides of the rekeying while they are held."""
+
+    def __init__(self) -> None:
+        ada = Initiator("ada", drawer("ada"), lambda: NOW)
+        bob = Responder("żółw", drawer("bob"), lambda: NOW)
+        package, *keys = bob.package(2)
+        (private,) = bob.packages.values()
+        secrets = dict(private.one_time)
+        found = {
+            "now": NOW, "initiator": identity(ada), "responder": identity(bob),
+            "package": {
+                "id": private.package.id.hex(), "suites": private.package.suites.hex(),
+                "not_before": private.package.not_before, "not_after": private.package.not_after,
+                "init_secret": private.init.hex(), "init_key": private.package.init.hex(),
+                "hash": wire.package_hash(package).hex(), "bytes": package.hex()},
+            "one_time_keys": [
+                {"id": number, "secret": secrets[number].hex(),
+                 "key": wire.read_packages(package + data)[2].public.hex(),  # type: ignore[union-attr]
+                 "bytes": data.hex()}
+                for number, data in enumerate(keys, 1)]}
+        refused = {"refused_packages": refused_packages(bob), "refused_frames": refused_frames(bob, package)}
+        sessions = [long_session(ada, bob, package, keys[1]), short_session(ada, bob, package)]
+        rekeying = Rekeying(ada, bob, package)
+        self.sides = rekeying.sides
+        self.vectors = {
+            **found, **refused, "sessions": sessions,
+            "rekeying": {**rekeying.found, "suite_2": layout_of_suite_2(rekeying.found)}}
 
 
 def text() -> str:

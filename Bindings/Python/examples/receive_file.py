@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Bob receives a file from Alice: `receive_file.py STORE SOCKET PACKAGE FILE`.
+"""Bob receives a file from Alice: `receive_file.py STORE SOCKET PACKAGE FILE [TRACE]`.
 
 The other end is Bindings/C/send_file.c; the socket between them may lose, repeat and reorder what
 it carries. Killed anywhere and started again, it goes on: a message is kept in the store until what
-it says is on disk. PACKAGE is where Bob publishes his key package; it stands for a server. Before
+it says is on disk. While messages flow, both sides ask for new keys at the same instants; what that
+takes comes out of the store like all else. TRACE is a file that gets a line for each step of it.
+PACKAGE is where Bob publishes his key package; it stands for a server. Before
 trusting what arrives, Alice and Bob compare safety numbers: see `Identity.safety_number`. The
 passphrase comes from the environment variable PAWL_PASSPHRASE.
 """
@@ -17,8 +19,9 @@ import selectors
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
-from typing import List
+from typing import List, Optional
 
 import pawl
 
@@ -27,6 +30,7 @@ HEADER = struct.Struct("<8sII")  # of a message: the transfer's id, the chunk's 
 CHUNK = 4096
 BURST = 64  # frames received in one transaction
 PATIENCE = 30.0  # seconds without a frame
+REKEY = 0.1  # seconds: new keys whenever the clock shows a multiple of this
 PACKET_MAX = 65536
 
 
@@ -79,10 +83,33 @@ class Transfer:
         self.bits[number // 8] |= 1 << number % 8
 
 
+def note_steps(store: pawl.Store, path: str) -> None:
+    file = open(path, "a", buffering=1)
+
+    def note(step: pawl.Step) -> None:
+        numbers = f"{step.event.value} {step.before} {step.after} {step.target}"
+        file.write(f"{time.time_ns()} {numbers} {step.offer.hex()} {step.constructor.value}\n")
+
+    store.trace(note)
+
+
 class Receiver:
     def __init__(self, store: pawl.Store, account: bytes, link: socket.socket, path: str) -> None:
         self.store, self.account, self.link = store, account, link
         self.transfer = Transfer(store, path)
+        self.heard = time.monotonic()
+        self.next_rekey = time.time()
+
+    @property
+    def session(self) -> Optional[bytes]:
+        with suppress(pawl.NotFoundError):
+            return self.store.peer(self.account, "alice").session
+        return None
+
+    def rekey(self) -> None:
+        self.next_rekey = (time.time() // REKEY + 1) * REKEY
+        if session := self.session:
+            self.store.rekey(session)
 
     def receive(self, frames: List[bytes]) -> None:
         """From here on the messages are kept, whatever happens to this process."""
@@ -111,19 +138,22 @@ class Receiver:
 
     def acknowledge(self) -> None:
         """Tells Alice all that is here. This may get lost, so it needs no place in the outbox."""
-        if self.transfer.count == 0:
-            return
-        session = self.store.peer(self.account, "alice").session
-        if session is not None:
+        session = self.session
+        if session is not None and self.transfer.count > 0:
             with suppress(BlockingIOError):
                 self.link.send(self.store.encrypt(session, self.transfer.id + self.transfer.bits))
 
     def work(self) -> bool:
-        """Does what the store wants to be done: here it only ever has news."""
+        """Does what the store wants to be done. Its frames carry no messages of Bob's: what is lost
+        of them is said again."""
         while self.store.run_due() == 100:
             pass
         for item in self.store.take():
-            report(f"{item.event or item.request!r} about {item.peer.name}")
+            if item.kind is pawl.ItemKind.FRAME:
+                with suppress(BlockingIOError):
+                    self.link.send(item.body)
+            elif item.event not in (pawl.Event.EPOCH, pawl.Event.LOST):  # Alice repeats what is lost
+                report(f"{item.event or item.request!r} about {item.peer.name}")
             self.store.ack(item.seq)
         return True
 
@@ -135,6 +165,7 @@ class Receiver:
                 frames.append(self.link.recv(PACKET_MAX))
                 if not frames[-1]:
                     return False
+        self.heard = time.monotonic()
         self.receive(frames)
         self.handle()
         self.acknowledge()
@@ -146,9 +177,12 @@ class Receiver:
         with selectors.DefaultSelector() as selector:
             selector.register(self.link, selectors.EVENT_READ, self.read)
             selector.register(self.store, selectors.EVENT_READ, self.work)
-            while ready := selector.select(PATIENCE):
+            while time.monotonic() - self.heard < PATIENCE:
+                ready = selector.select(max(0.0, self.next_rekey - time.time()))
                 if not all([key.data() for key, _ in ready]):
                     break
+                if time.time() >= self.next_rekey:
+                    self.rekey()
         if not self.transfer.complete:
             sys.exit("receive_file: nothing arrives any more, and not all is here")
         print(f"{self.transfer.count} messages, all here")
@@ -158,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Receive a file.")
     for argument in ("store", "socket", "package", "file"):
         parser.add_argument(argument)
+    parser.add_argument("trace", nargs="?")
     arguments = parser.parse_args()
     passphrase = os.environ.get("PAWL_PASSPHRASE")
     if not passphrase:
@@ -166,6 +201,8 @@ def main() -> None:
     try:
         with pawl.Store.open(arguments.store, key=key, create=True) as store:
             account = publish(store, arguments.package)
+            if arguments.trace:
+                note_steps(store, arguments.trace)
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
                 link.connect(arguments.socket)
                 link.setblocking(False)

@@ -422,6 +422,7 @@ def test_asyncio(key: RawKey) -> None:
             cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
+            await asyncio.wait_for(nobody_waits(), 20)
             last = asyncio.create_task(store.wait(ours, epoch + 1))
             await asyncio.sleep(0.1)
             await store.close()
@@ -433,8 +434,8 @@ def test_asyncio(key: RawKey) -> None:
                 pawl.StepEvent.COMMITTED,
             ]
 
+    async def nobody_waits() -> None:
+        while any(thread.name.startswith("pawl-wait") for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
+
     asyncio.run(main())
-    left = [one for one in threading.enumerate() if one.name.startswith("pawl-wait")]
-    for thread in left:
-        thread.join(20)
-    assert not any(thread.is_alive() for thread in left)

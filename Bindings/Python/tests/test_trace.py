@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Iterator, List, Tuple
 from xml.etree import ElementTree
 
@@ -14,6 +18,8 @@ from pairs import Pair
 from pawl import Constructor, RawKey, Status, Step, StepEvent, Store, trace
 
 SVG = "{http://www.w3.org/2000/svg}"
+ROOT = Path(__file__).parents[3]
+ARTICLES = ROOT / "Sources/Pawl/Pawl.docc"
 
 
 @pytest.fixture
@@ -72,8 +78,14 @@ def test_a_trace_ends(pair: Pair) -> None:
     assert len(second) == 2
 
 
-def test_a_tracer_raises(pair: Pair) -> None:
+@pytest.mark.parametrize("with_clock", [True, False])
+def test_a_tracer_raises(clock: Time, with_clock: bool) -> None:
     """The call raises it, and did its work; calls that take no step raise nothing."""
+    with Store.memory(key=RawKey.generate(), clock=clock if with_clock else None) as store:
+        raises(Pair(store))
+
+
+def raises(pair: Pair) -> None:
     ours, _ = pair.connect()
 
     def tracer(step: Step) -> None:
@@ -95,11 +107,15 @@ def test_a_tracer_may_not_call_the_store(pair: Pair) -> None:
     def tracer(step: Step) -> None:
         with refused(Status.BUSY_REENTERED):
             pair.store.session(ours)
+        with refused(Status.BUSY_REENTERED):
+            pair.store.trace(lambda step: None)
+        gc.collect()
         asked.append(step)
 
     pair.store.trace(tracer)
     pair.store.rekey(ours)
-    assert len(asked) == 1
+    pair.pump()
+    assert told(asked) == [(0, "OFFERED"), (0, "COMMITTED")]
 
 
 # ---------------------------------------------------------------- pictures
@@ -164,6 +180,7 @@ def test_arrows() -> None:
         ("offer", 1, 2),
         ("answer", 2, None),
     ]
+    assert arrows([offered, answered, again])[::2] == [("offer", 0, 1), ("offer", 2, None)]
     both = [offered, again, answered, repeated]
     assert arrows(both)[:2] == [("offer", 0, 2), ("offer", 1, 3)]
     assert arrows([offered, answered, repeated])[:2] == [("offer", 0, 1), ("offer", 0, 2)]
@@ -230,3 +247,19 @@ def test_one_session_at_a_time(pair: Pair) -> None:
         with pytest.raises(ValueError):
             render(steps)
         assert render(apart[1]) != render([])
+
+# ---------------------------------------------------------------- the documentation
+
+
+def test_the_picture_in_the_documentation(tmp_path: Path) -> None:
+    """It is what the example draws today, and shows what the text says."""
+    drawn = tmp_path / "rekey.svg"
+    command = [sys.executable, str(ROOT / "Bindings/Python/examples/draw_rekey.py"), str(drawn)]
+    mermaid = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert drawn.read_text() == (ARTICLES / "Resources/rekey.svg").read_text()
+    assert f"```mermaid\n{mermaid}```" in (ARTICLES / "Rekeying.md").read_text()
+    texts = [text.text or "" for text in ElementTree.parse(drawn).iter(f"{SVG}text")]
+    assert texts[:2] == ["Ada", "Bob"] and texts.count("epoch 1") == 2
+    assert {"crossed: leads", "crossed: yields, answers", "nothing came: again"} <= set(texts)
+    lost = [line.split(": ")[1].split()[0] for line in mermaid.splitlines() if "--x" in line]
+    assert sorted(lost) == ["answer", "finish", "offer"]

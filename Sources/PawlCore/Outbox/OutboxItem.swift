@@ -68,10 +68,12 @@ package struct OutboxItem {
 
     /// `count`: the ticket of a message that had to wait.
     package static func frame(
-        _ body: Bytes, isMessage: Bool = true, count: UInt64 = 0, session: Identifier, account: Identifier, peer: Identity
+        _ body: Bytes, isMessage: Bool = true, count: UInt64 = 0, session: Identifier,
+        account: Identifier, peer: Identity
     ) -> OutboxItem {
         OutboxItem(
-            OutboxLane(isMessage ? .frames : .control, session), count: count, account: account, session: session,
+            OutboxLane(isMessage ? .frames : .control, session), count: count, account: account,
+            session: session,
             peer: peer, body: body)
     }
 

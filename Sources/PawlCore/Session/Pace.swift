@@ -38,6 +38,8 @@ package struct Pace {
     /// The first wait for an answer, and the longest.
     package static let firstRetry: Int64 = 200_000_000
     package static let lastRetry: Int64 = 600_000_000_000
+    /// Before looking again whether a frame has left.
+    package static let absence: Int64 = 10_000_000_000
     static let size = 4 + 8 + 8 + 1 + 4 + 8 + 8 + 4 + 4 + 8 + 8 + 4
 
     package var limits = Limits()
@@ -89,6 +91,25 @@ package struct Pace {
         let since = now.subtractingSaturated(nudged)
         guard nudged == .min || since < 0 || since >= Self.nudgeInterval else { return false }
         nudged = now
+        return true
+    }
+
+    /// The session is closed: what was counted counts no more.
+    mutating func forget() {
+        limits = Limits()
+        nudged = .min
+        window = .min
+        answers = 0
+    }
+
+    /// Whether a closed session may say so now: after ever longer times, as the peer may have closed it, too, and answer
+    /// in the same way.
+    package mutating func maySayClosed(now: Int64) -> Bool {
+        let since = now.subtractingSaturated(nudged)
+        let interval = Self.nudgeInterval << Int64(min(max(answers, 1) - 1, 30))
+        guard nudged == .min || since < 0 || since >= interval else { return false }
+        nudged = now
+        answers = answers < UInt32.max ? answers + 1 : answers
         return true
     }
 

@@ -88,6 +88,8 @@ package struct Rekey {
         package static let busy = Says(rawValue: 4)
         /// An empty message: what the peer said is over, and under this epoch it sees it.
         package static let nudge = Says(rawValue: 8)
+        /// The peer speaks in a session that it has closed: it was put back to an old copy, or this comes late.
+        package static let closed = Says(rawValue: 16)
     }
 
     /// What one input did. The new epoch's chain keys are in `committed`.
@@ -106,8 +108,8 @@ package struct Rekey {
 
         package init() {}
 
-        /// The peer is to see how far this side is.
-        package mutating func nudge() { says.insert(.nudge) }
+        package mutating func say(_ more: Says) { says.formUnion(more) }
+        package mutating func unsay(_ less: Says) { says.subtract(less) }
 
         /// With what a later input did.
         package mutating func merge(_ later: Outcome) {
@@ -183,6 +185,9 @@ package struct Rekey {
                 candidate.round, offer: candidate.offer, finished: nil, exchange, &outcome)
         }
         guard epoch <= next.epoch else { throw .desynchronized }
+        if case .closed = phase, !parts.contains(where: { $0.kind == .close }) {
+            outcome.says = .closed
+        }
         next.heard = max(next.heard, epoch)
         for part in parts {
             try next.receive(part, under: epoch, mayAnswer, exchange, &outcome)
@@ -416,6 +421,11 @@ package struct Rekey {
         return candidate.round
     }
 
+    /// What answers a message of an epoch that is over, whose keys are gone.
+    package var reminder: Says {
+        if case .closed = phase { .closed } else { .nudge }
+    }
+
     /// Whether the peer may still send under the epoch before: it was not heard in this one.
     package var hasPrevious: Bool { heard < epoch }
 
@@ -448,6 +458,7 @@ package struct Rekey {
         if says.contains(.busy), let refused {
             parts.append(.busy(offer: refused, milliseconds: pause))
         }
+        if says.contains(.closed) { parts.append(.close) }
         return parts
     }
 

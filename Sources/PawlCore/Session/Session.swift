@@ -69,6 +69,8 @@ package final class Session {
     private let owner: SecretBuffer
 
     package var epoch: UInt32 { rekey.epoch }
+    /// Whether the peer can have heard of this side.
+    package var hasSent: Bool { epoch > 0 || sending.index > 0 }
 
     /// What the peer sends in one epoch.
     package struct Inbound {
@@ -450,7 +452,14 @@ package final class Session {
         if opened.source != .candidate, let round = outcome.committed { try begin(round, now: now) }
         if !rekey.hasPrevious { previous = nil }
         if outcome.hasAnswered { pace.hasAnswered(now: now) }
+        if outcome.isClosed { pace.forget() }
         if side == .initiator { welcome = nil }
+    }
+
+    /// Takes out what must not be said so soon again.
+    package func ration(_ outcome: inout Rekey.Outcome, now: Int64) {
+        if outcome.says.contains(.nudge), !pace.mayNudge(now: now) { outcome.unsay(.nudge) }
+        if outcome.says.contains(.closed), !pace.maySayClosed(now: now) { outcome.unsay(.closed) }
     }
 
     /// The next epoch's chains take the place of those that counted.
@@ -483,6 +492,7 @@ package final class Session {
         withExtendedLifetime(zeros) {}
         previous = nil
         welcome = nil
+        pace.forget()
     }
 
     package func isFromPeer(_ frame: Frame) throws(Failure) -> Bool {

@@ -231,7 +231,11 @@ package struct Frame {
     package struct Parts {
         fileprivate static let applicationData: UInt8 = 0
 
+        /// More than an engine ever says at once.
+        package static let limit = 16
+
         private var reader: ByteReader
+        private var count = 0
         /// What stands behind the control parts, once they are read.
         fileprivate private(set) var application: Bytes?
 
@@ -243,6 +247,8 @@ package struct Frame {
             do throws(Failure) {
                 let type = try reader.integer(UInt8.self)
                 guard type == Self.applicationData else {
+                    count += 1
+                    guard count <= Self.limit else { throw .auth }
                     return (type, try reader.field(UInt16.self))
                 }
                 application = reader.rest()

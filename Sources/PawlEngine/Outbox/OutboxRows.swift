@@ -100,9 +100,11 @@ extension Transaction {
     /// longer here.
     private func ticketAfterLoss() throws(Failure) -> UInt64 {
         var highest: UInt64 = 0
-        try scanRaw(RowKey(.item)) { (row, _) in
-            highest = max(highest, row.seq ?? 0)
-            return true
+        for kind in [RowKind.item, .queued] {
+            try scanRaw(RowKey(kind)) { (row, _) in
+                highest = max(highest, row.number)
+                return true
+            }
         }
         guard highest > 0 else { return 0 }
         let (leap, overflow) = highest.addingReportingOverflow(1 << 32)

@@ -170,6 +170,18 @@ extension Transaction {
         return first
     }
 
+    /// The earliest time in any row's key, whether this Pawl can read the row or not.
+    func earliestTime() throws(Failure) -> Int64? {
+        var job: Int64?
+        try scanRaw(RowKey(.job)) { (row, _) in
+            job = row.job?.due
+            return job == nil
+        }
+        let lane = try firstReady()?.time
+        guard let job, let lane else { return job ?? lane }
+        return min(job, lane)
+    }
+
     /// When the next job is due or the next lane can be taken from.
     func nextDeadline() throws(Failure) -> Int64? {
         let job = try firstJob()?.due

@@ -71,7 +71,7 @@ final class Inbox {
                 ? transaction.session(frame.session, of: account, .tombstone) : known
         else { return }
         graves[frame.session] = grave
-        guard try grave.isFromPeer(frame), grave.pace.mayNudge(now: now) else { return }
+        guard try grave.isFromPeer(frame), grave.pace.maySayClosed(now: now) else { return }
         _ = try outgoing.post(grave, nil, [.close])
         try transaction.put(.of(.tombstone, grave.id), grave.encoded())
     }
@@ -94,7 +94,8 @@ final class Inbox {
             let opened = try session.open(frame, place, late: late?.bytes)
             withExtendedLifetime(late) {}
             let isAnswer = session.welcome != nil
-            try commit(opened, frame, open, peer, keeps)
+            let decision = try decide(opened, frame, session)
+            try commit(opened, frame, decision, open, peer, keeps)
             var received = Store.Received(session, frame, opened.text)
             received.isUnaccepted = peer.isWaiting(session.id)
             received.isAnswer = isAnswer
@@ -133,16 +134,18 @@ final class Inbox {
     /// What a message of an epoch is whose chain is gone, and its key. Of one that is forgotten nothing can be said but
     /// how far this side is.
     private func verdict(_ frame: Frame, _ open: OpenSession) throws(Failure) -> Failure {
-        guard let closed = try closedEpoch(frame, open) else {
-            open.outcome.nudge()
-            open.isChanged = true
-            return .replay
-        }
-        let verdict = closed.verdict(frame)
-        // Above its end nobody speaks but a thief, or a peer that was put back, and the latter must learn of it.
-        if verdict == .auth {
-            open.outcome.nudge()
-            open.isChanged = true
+        let closed = try closedEpoch(frame, open)
+        let verdict = closed?.verdict(frame) ?? .replay
+        // A peer that goes on in an epoch that is over was put back, or does not know that the session is closed.
+        let reminder = open.session.rekey.reminder
+        if closed == nil || verdict == .auth || reminder == .closed {
+            var outcome = Rekey.Outcome()
+            outcome.say(reminder)
+            open.session.ration(&outcome, now: now)
+            if !outcome.says.isEmpty {
+                open.outcome.merge(outcome)
+                open.isChanged = true
+            }
         }
         return verdict
     }
@@ -167,20 +170,14 @@ final class Inbox {
     }
 
     private func commit(
-        _ opened: Session.Opened, _ frame: Frame, _ open: OpenSession, _ peer: OpenPeer,
-        _ keeps: Bool
+        _ opened: Session.Opened, _ frame: Frame, _ decision: Session.Decision,
+        _ open: OpenSession, _ peer: OpenPeer, _ keeps: Bool
     ) throws(Failure) {
         let session = open.session
         let kept = keeps ? try KeptRecord.encode(frame, opened.text) : nil
-        let parts = try parts(opened, frame)
-        if givesBack, !parts.isEmpty || opened.source == .candidate {
-            // An epoch may end here, and what was reserved in it.
-            if let rest = outgoing.reservations.take(session.id) { _ = session.giveBack(rest) }
-        }
-        let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         // A peer that cannot have seen an answer confirms nothing, whatever it leaves out.
         let isConfirming =
-            frame.welcome == nil && (session.side == .initiator || session.sending.index > 0)
+            frame.welcome == nil && (session.side == .initiator || session.hasSent)
         // Before the message counts: a damaged row that is met here must refuse it whole.
         if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
             try confirm(entry)
@@ -192,7 +189,9 @@ final class Inbox {
         try session.accept(opened, frame, decision, now: now)
         withExtendedLifetime(opened) {}
         open.isChanged = true
-        open.outcome.merge(decision.outcome)
+        var outcome = decision.outcome
+        session.ration(&outcome, now: now)
+        open.outcome.merge(outcome)
         if decision.outcome.isClosed { peer.change { $0.close(session.id) } }
         if let closed = opened.closed { open.closed.append(closed) }
         for gap in opened.gaps { try keep(gap, open) }
@@ -203,6 +202,20 @@ final class Inbox {
             session.skipped = session.skipped > 0 ? session.skipped - 1 : 0
         }
         if let kept { open.kept[frame.position] = kept }
+    }
+
+    /// What rekeying makes of a message.
+    private func decide(
+        _ opened: Session.Opened, _ frame: Frame, _ session: Session
+    ) throws(Failure) -> Session.Decision {
+        let parts = try parts(opened, frame)
+        if givesBack, !parts.isEmpty || opened.source == .candidate {
+            // An epoch may end here, and what was reserved in it.
+            if let rest = outgoing.reservations.take(session.id) { session.giveBack(rest) }
+        }
+        let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
+        withExtendedLifetime(opened) {}
+        return decision
     }
 
     /// What the peer's engine says. A part without its form is not from one that has stayed with this side.
@@ -291,8 +304,10 @@ final class Inbox {
         try peer.accept(
             session.id, created: min(welcome.created, millis), isWaiting: isWaiting)
         session.pace.begin(now: now)
-        let (opened, isFree) = try firstMessage(frame, session)
+        let (opened, decision, isFree) = try firstMessage(frame, session)
         guard isFree else { throw .auth }
+        // Over before it began: it takes the place of no other.
+        guard !decision.outcome.isClosed else { throw .replay }
 
         if sighting == .changed, known != nil { try report(.identityChanged, session) }
         if let ended { try transaction.erase(ended) }
@@ -300,7 +315,7 @@ final class Inbox {
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
         let fresh = OpenSession(session)
-        try commit(opened, frame, fresh, shared, keeps)
+        try commit(opened, frame, decision, fresh, shared, keeps)
         open[session.half] = fresh
         self.own = records
         isStateChanged = true
@@ -324,11 +339,12 @@ final class Inbox {
     /// A fresh session that cannot read its first message, or whose name is taken, is none.
     private func firstMessage(
         _ frame: Frame, _ session: Session
-    ) throws(Failure) -> (Session.Opened, isFree: Bool) {
+    ) throws(Failure) -> (Session.Opened, Session.Decision, isFree: Bool) {
         guard frame.session == session.half else { throw .auth }
         do throws(Failure) {
             let opened = try session.open(frame, session.place(of: frame), late: nil)
-            return (opened, try self.session(session.half) == nil)
+            let decision = try decide(opened, frame, session)
+            return (opened, decision, try self.session(session.half) == nil)
         } catch {
             throw error.isOfOneFrame ? .auth : error
         }
@@ -446,6 +462,7 @@ final class Inbox {
                 session.skipped = session.skipped > 0 ? session.skipped - 1 : 0
                 open.lost += 1
             }
+            open.usedKeys.insert(row.number)
             transaction.delete(row)
             return true
         }

@@ -34,7 +34,8 @@ struct Outgoing {
         session.pace.sentBytes &+= UInt64(message?.count ?? 0)
         let seq = try transaction.enqueue(
             .frame(
-                frame.bytes, isMessage: message != nil, count: ticket, session: session.id, account: session.account,
+                frame.bytes, isMessage: message != nil, count: ticket, session: session.id,
+                account: session.account,
                 peer: session.peer))
         withExtendedLifetime((terms, frame, encoded)) {}
         return seq
@@ -44,18 +45,15 @@ struct Outgoing {
 
     /// Does what `outcome` asks for, and lets a message leave that waited for it; `message`, if there is one, carries the
     /// parts. Answers the number of the frame that carried it.
-    /// `isSilent`: what is to be said is in the outbox already.
     @discardableResult
     func follow(
-        _ outcome: Rekey.Outcome, of session: Session, with message: Bytes? = nil,
-        isSilent: Bool = false
+        _ outcome: Rekey.Outcome, of session: Session, with message: Bytes? = nil
     ) throws(Failure) -> UInt64? {
         transaction.trace(session, outcome.steps)
         var says = outcome.says
         if outcome.isClosed { return try end(session) }
         if outcome.committed != nil { try begun(session) }
         if outcome.isStalled { try tell(.stalled, session, count: UInt64(session.rekey.attempts)) }
-        if says.contains(.nudge), !session.pace.mayNudge(now: now) { says.remove(.nudge) }
 
         var number: UInt64?
         if let waiting = try message == nil ? nextQueued(session) : nil {
@@ -68,7 +66,7 @@ struct Outgoing {
                 session, waiting.message.bytes, parts(says, of: session, outcome),
                 ticket: waiting.ticket)
         } else {
-            let parts = isSilent ? [] : try parts(says, of: session, outcome)
+            let parts = try parts(says, of: session, outcome)
             if message != nil || !parts.isEmpty || says.contains(.nudge) {
                 number = try post(session, message, parts)
             }
@@ -112,14 +110,20 @@ struct Outgoing {
             return
         }
         if let pause = outcome.pause {
-            let wait = min(Int64(pause) * 1_000_000, Pace.lastRetry)
+            let wait = min(max(Int64(pause) * 1_000_000, Pace.firstRetry), Pace.lastRetry)
             try transaction.schedule(job, at: Backoff.after(now, wait))
         } else if says.contains(.phase) {
-            let wait = Backoff.wait(
-                failures: session.rekey.attempts + 1, first: Pace.firstRetry,
-                limit: Pace.lastRetry, random: randomNumber())
-            try transaction.schedule(job, at: Backoff.after(now, wait))
+            try planRetry(session, after: Pace.firstRetry)
         }
+    }
+
+    /// Ever later the more often the phase was said, and no sooner than after `least`.
+    func planRetry(_ session: Session, after least: Int64) throws(Failure) {
+        let wait = Backoff.wait(
+            failures: min(session.rekey.attempts, 64) + 1, first: Pace.firstRetry,
+            limit: Pace.lastRetry, random: randomNumber())
+        try transaction.schedule(
+            Job(.rekeyRetry, session.id), at: Backoff.after(now, max(wait, least)))
     }
 
     /// The peer has closed the session.

@@ -86,20 +86,25 @@ package final class Reservations {
         }
     }
 
-    /// What a reservation did not use, in memory of its own: the slot it came from may be taken by now.
+    /// What a reservation did not use, and what it was used for, in memory of its own: the slot it came from may be taken by now.
     struct Rest {
         let session: Identifier
         let chain: Chain
         let end: UInt32
         let epoch: UInt32
+        /// What was sent with it.
+        let bytes: UInt64
 
-        /// nil: all was used.
+        /// nil: there is nothing to say.
         fileprivate init?(_ entry: Entry) {
-            guard !entry.isUsedUp, let chain = try? entry.chain.copy() else { return nil }
+            guard !entry.isUsedUp || entry.bytes > 0, let chain = try? entry.chain.copy() else {
+                return nil
+            }
             session = entry.session
             self.chain = chain
             end = entry.end
             epoch = entry.terms.epoch
+            bytes = entry.bytes
         }
     }
 
@@ -109,11 +114,9 @@ package final class Reservations {
         let size: UInt32
         let memory: UnsafeMutableRawBufferPointer
         let owner: AnyObject
-        /// Sent with the one before.
-        let bytes: UInt64
         /// Whether its keys are kept, instead of made once more when they are used.
         let isAhead: Bool
-        /// To be given back.
+        /// What was here before, of this session or another: to be given back.
         let evicted: Rest?
     }
 
@@ -222,7 +225,6 @@ package final class Reservations {
             self.arena = arena
             var size = Self.sizes.lowerBound
             var evicted: Rest?
-            var bytes: UInt64 = 0
             let slot: Int
             if let last = entries.removeValue(forKey: session) {
                 // Used up, or it would be used.
@@ -230,7 +232,7 @@ package final class Reservations {
                     size = min(last.size * 2, Self.sizes.upperBound)
                 }
                 slot = last.slot
-                bytes = last.bytes
+                evicted = Rest(last)
             } else if slots.count < Self.capacity {
                 slots.append(nil)
                 slot = slots.count - 1
@@ -245,7 +247,7 @@ package final class Reservations {
             for entry in entries.values where entry.isAhead { ahead += 1 }
             return Place(
                 slot: slot, size: size, memory: try arena.keys(3 * slot, count: 3), owner: arena,
-                bytes: bytes, isAhead: size > Self.sizes.lowerBound && ahead < Self.aheadCapacity,
+                isAhead: size > Self.sizes.lowerBound && ahead < Self.aheadCapacity,
                 evicted: evicted)
         }
     }

@@ -44,11 +44,10 @@ extension Store {
     /// Encrypts into the outbox and answers the item's number.
     package func send(_ id: Identifier, _ message: Bytes) throws(Failure) -> UInt64 {
         guard message.count <= Frame.messageLimit else { throw .limit(.message) }
-        // What a batch gives back could be rolled back after its indices were used.
-        let reserved = isBatch ? nil : shared.reservations.take(id)
+        let reserved = takeReserved(id)
         return try transact(.write) { (transaction) throws(Failure) in
             let session = try sendable(id, in: transaction).session
-            if let reserved { _ = session.giveBack(reserved) }
+            if let reserved { session.giveBack(reserved) }
             let number = try send(message, in: session, transaction)
             try transaction.put(session)
             try transaction.scheduleCheckpoint()
@@ -90,7 +89,7 @@ extension Store {
         // A welcome that leaves when its package is over would be refused.
         let session = conversation.session
         guard
-            session.welcome == nil || session.sending.index > 0
+            session.welcome == nil || session.hasSent
                 || Self.milliseconds(now()) <= session.packageEnd
         else { throw .time }
         return conversation
@@ -100,14 +99,22 @@ extension Store {
 
     private func reserve(_ id: Identifier) throws(Failure) {
         let reservations = shared.reservations
+        var steps: [TracedStep] = []
+        // Under no lock.
+        defer { trace(steps) }
         try reservations.making.withLock { () throws(Failure) in
             guard !reservations.has(id) else { return }
             let place = try reservations.place(for: id)
-            let reserved = try transact(.write) { (transaction) throws(Failure) in
-                if let evicted = place.evicted { try giveBack(evicted, in: transaction) }
+            let reserved = try transact(.write, tracing: &steps) { (transaction) throws(Failure) in
                 let session = try sendable(id, in: transaction).session
                 guard !session.pace.limits.isPerfect else { throw .state(.mode) }
-                session.pace.sentBytes &+= place.bytes
+                if let evicted = place.evicted {
+                    if evicted.session == id {
+                        session.giveBack(evicted)
+                    } else {
+                        try giveBack(evicted, in: transaction)
+                    }
+                }
                 let outcome = try rekeyIfOver(session)
                 try outgoing(transaction).follow(outcome, of: session)
                 let chain = try session.reserve(place.size, isAhead: place.isAhead)
@@ -143,10 +150,15 @@ extension Store {
         _ rest: Reservations.Rest, in transaction: Transaction
     ) throws(Failure) {
         // A session that is gone or damaged gets nothing back.
-        guard let session = try? transaction.session(rest.session).session,
-            session.giveBack(rest)
-        else { return }
+        guard let session = try? transaction.session(rest.session).session else { return }
+        session.giveBack(rest)
         try transaction.put(session)
+    }
+
+    /// What this handle reserved in a session, to be given back in the transaction that follows.
+    func takeReserved(_ id: Identifier) -> Reservations.Rest? {
+        // What a batch gives back could be rolled back after its indices were used.
+        isBatch ? nil : shared.reservations.take(id)
     }
 
     /// What was reserved and not used, when a handle is closed. What a failure leaves is skipped.
@@ -160,8 +172,9 @@ extension Store {
 }
 
 extension Session {
-    /// Takes back what a reservation did not use, if nobody reserved above it. Answers whether it did.
-    func giveBack(_ rest: Reservations.Rest) -> Bool {
-        giveBack(rest.chain, end: rest.end, epoch: rest.epoch)
+    /// Takes back what a reservation did not use, if nobody reserved above it, and counts what was sent with it.
+    func giveBack(_ rest: Reservations.Rest) {
+        _ = giveBack(rest.chain, end: rest.end, epoch: rest.epoch)
+        if rest.epoch == epoch { pace.sentBytes &+= rest.bytes }
     }
 }

@@ -171,6 +171,7 @@ extension Transaction {
     /// Erases what a session's rows hold, and its deadlines. Kept messages are the host's to forget.
     func erase(_ session: Identifier) throws(Failure) {
         delete(.session(session))
+        wakesWaiters = true
         for kind in [RowKind.skipped, .epoch, .queued] { try deleteAll(.of(kind, session)) }
         for kind in [JobKind.setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry, .epochEnd] {
             try cancel(Job(kind, session))

@@ -7,13 +7,12 @@ extension Store {
     /// Asks for the next epoch, or joins the round that is under way, and answers the epoch to wait for. `isFresh`: one
     /// whose round begins after this call, so that a theft before it is healed.
     package func rekey(_ id: Identifier, isFresh: Bool) throws(Failure) -> UInt32 {
-        // What a batch gives back could be rolled back after its indices were used.
-        let reserved = isBatch ? nil : shared.reservations.take(id)
+        let reserved = takeReserved(id)
         return try transact(.write) { (transaction) throws(Failure) in
             let conversation = try transaction.session(id)
             try conversation.peer.checkSending(id)
             let session = conversation.session
-            if let reserved { _ = session.giveBack(reserved) }
+            if let reserved { session.giveBack(reserved) }
             let (target, outcome) = try session.trigger(
                 isFresh: isFresh, isWaited: true, Libsodium())
             try outgoing(transaction).follow(outcome, of: session)
@@ -42,6 +41,8 @@ extension Store {
             }
             try transaction.put(session)
         }
+        // What was reserved while this was under way was reserved under other rules.
+        shared.reservations.forget(id)
     }
 
     func outgoing(_ transaction: Transaction) -> Outgoing {
@@ -86,9 +87,11 @@ extension Store {
 
     /// Nothing came back: the same once more, unless it has not left yet.
     func retryRekey(_ session: Session, _ transaction: Transaction) throws(Failure) {
-        let isWaiting = try transaction.nextItem(OutboxLane(.control, session.id)) != nil
-        try outgoing(transaction).follow(
-            session.retry(), of: session, isSilent: isWaiting)
+        let outgoing = outgoing(transaction)
+        guard try transaction.nextItem(OutboxLane(.control, session.id)) == nil else {
+            return try outgoing.planRetry(session, after: Pace.absence)
+        }
+        try outgoing.follow(session.retry(), of: session)
         try transaction.put(session)
         try transaction.scheduleCheckpoint()
     }
@@ -99,16 +102,12 @@ extension Store {
     ) throws(Failure) {
         let session = conversation.session
         guard let end = session.pace.end, end <= now(), session.rekey.pending == nil,
-            conversation.peer.entry(session.id)?.isSendable == true
+            (try? conversation.peer.checkSending(session.id)) != nil
         else { return }
-        try begin(session, transaction)
-        try transaction.put(session)
-        try transaction.scheduleCheckpoint()
-    }
-
-    private func begin(_ session: Session, _ transaction: Transaction) throws(Failure) {
         let (_, outcome) = try session.trigger(Libsodium())
         try outgoing(transaction).follow(outcome, of: session)
+        try transaction.put(session)
+        try transaction.scheduleCheckpoint()
     }
 }
 

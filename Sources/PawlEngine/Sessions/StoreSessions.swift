@@ -114,8 +114,10 @@ extension Store {
     // MARK: Ending
 
     package func closeSession(_ id: Identifier) throws(Failure) {
+        let reserved = takeReserved(id)
         try transact(.write) { (transaction) throws(Failure) in
             let conversation = try transaction.session(id)
+            if let reserved { conversation.session.giveBack(reserved) }
             try bury(conversation, in: transaction)
             try end(conversation, in: transaction)
             try transaction.deleteAll(.of(.kept, id))
@@ -130,9 +132,8 @@ extension Store {
         let session = conversation.session
         let outgoing = outgoing(transaction)
         try outgoing.dropQueue(session)
-        transaction.wakesWaiters = true
         if case .closed = session.rekey.phase { return }
-        guard session.sending.index > 0 || session.side == .responder else { return }
+        guard session.hasSent || session.side == .responder else { return }
         if session.sending.index < Session.indexLimit {
             _ = try outgoing.post(session, nil, [.close])
         }

@@ -92,8 +92,18 @@ package final class Store {
         _ mode: TransactionMode, _ durability: Durability = .full,
         _ body: (Transaction) throws(Failure) -> R
     ) throws(Failure) -> R {
+        var steps: [TracedStep] = []
+        defer { trace(steps) }
+        return try transact(mode, durability, tracing: &steps, body)
+    }
+
+    /// The same for a caller that holds a lock: what is to be traced is for later.
+    func transact<R>(
+        _ mode: TransactionMode, _ durability: Durability = .full, tracing steps: inout [TracedStep],
+        _ body: (Transaction) throws(Failure) -> R
+    ) throws(Failure) -> R {
         var result: R?
-        try run(mode, durability) { (transaction) throws(Failure) in
+        steps = try run(mode, durability) { (transaction) throws(Failure) in
             result = try body(transaction)
         }
         guard let result else { throw .internal }
@@ -104,22 +114,19 @@ package final class Store {
     private func run(
         _ mode: TransactionMode, _ durability: Durability,
         _ body: (Transaction) throws(Failure) -> Void
-    ) throws(Failure) {
+    ) throws(Failure) -> [TracedStep] {
         // The wait for another writer is outside of the lock, for readers and for whoever owns the
         // batch that is waited for. `body` may run more than once; nothing of a run that met another
         // writer was written.
-        let steps = try Wait(isBatch ? 0 : shared.timeout, shared.lifecycle)
-            .retrying { () throws(Failure) in
-                try lock.withLock { () throws(Failure) in try attempt(mode, durability, body) }
-            }
-        trace(steps)
+        try Wait(isBatch ? 0 : shared.timeout, shared.lifecycle).retrying { () throws(Failure) in
+            try lock.withLock { () throws(Failure) in try attempt(mode, durability, body) }
+        }
     }
 
     /// Under no lock.
-    private func trace(_ steps: [TracedStep]) {
+    func trace(_ steps: [TracedStep]) {
         guard !steps.isEmpty else { return }
-        let tracer: (any Tracer)?? = try? shared.lock.withLock { shared.tracer }
-        guard let tracer = tracer ?? nil else { return }
+        guard let tracer = try? shared.lock.withLock({ shared.tracer }) else { return }
         for step in steps { tracer.trace(step) }
     }
 
@@ -196,6 +203,7 @@ package final class Store {
     /// Makes the host of this store look again.
     package func nudge() throws(Failure) {
         guard let waker else { return try parent?.nudge() ?? () }
+        shared.waiters.wakeAll()
         try lock.withLock { waker.signal() }
     }
 
@@ -263,6 +271,8 @@ package final class Store {
         guard isBatch else { throw .misuse(.handle) }
         var isHealthy = false
         var rings = false
+        // Last of all, when those who wait are awake.
+        defer { if isHealthy, commit { trace(steps) } }
         defer {
             if commit, let parent {
                 try? parent.lock.withLock { rings ? parent.ring() : parent.look() }
@@ -282,7 +292,6 @@ package final class Store {
             }
             isHealthy = true
         }
-        if commit { trace(steps) }
     }
 
     /// Keeps a connection for the next batch.

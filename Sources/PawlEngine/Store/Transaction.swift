@@ -110,7 +110,7 @@ package final class Transaction {
         let earliest = min(due ?? Int64.max, ready ?? Int64.max)
         isUrgent = wakesWaiters
         guard !isUrgent, earliest < Int64.max else { return }
-        isUrgent = try earliest < nextDeadline() ?? Int64.max
+        isUrgent = try earliest < earliestTime() ?? Int64.max
     }
 
     func apply() throws(Failure) {

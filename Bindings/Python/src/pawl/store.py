@@ -482,9 +482,9 @@ class Store(Credentials, Accounts):
         """At most `limit` (1-10000) items to be done now, lent for `lease` (at most a day).
 
         Nobody else gets one of them, or a later one of its lane, before it is settled (`ack`,
-        `fail`, `answer`) or its lease ends. Items of one lane (the frames of a session, the
-        requests of an account, its events) come in the order of `seq`. At most 32 MiB at once, but
-        always one.
+        `fail`, `answer`) or its lease ends. Items of one lane (the frames of a session that
+        carry messages, those that carry none, the requests of an account, its events) come in the
+        order of `seq`. At most 32 MiB at once, but always one.
         """
         return rows(
             self._handle,
