@@ -217,7 +217,7 @@ test-example: toolchain
 test-readme: lib $B/venv/.made
 	@$(PYTHON) Tests/Scripts/readme.py README.md
 
-test-long: test $(C_TESTS) fuzz ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored
+test-long: test $(C_TESTS) fuzz ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored and simulated
 	@PAWL_LONG=1 Tests/Scripts/each $(C_TESTS)
 	$(SWIFT) test --sanitize=thread --scratch-path .build/tsan
 	PAWL_LONG=1 $(SWIFT) test -c release --scratch-path .build/swift
