@@ -255,7 +255,8 @@ static void begin(void) {
 /* Waits for what the others do; ends the case if one of them is gone, or it takes too long. */
 #define AWAIT(condition) \
     do { \
-        for (int64_t end = monotonic_ns() + PATIENCE; !(condition);) await(monotonic_ns() < end, #condition, __LINE__); \
+        int64_t end = monotonic_ns() + PATIENCE; \
+        while (!(condition)) await(monotonic_ns() < end, #condition, __LINE__); \
     } while (0)
 static void await(int in_time, const char *what, int line) {
     for (int i = 0; i < WAITERS; i++) {
