@@ -690,12 +690,22 @@ def test_closing(talk: Talk) -> None:
     with refusing("STATE_RECEIVE_ONLY"):
         talk.bob.rekey(talk.theirs)
     assert talk.bob.receive(late).text == b"late"
+    # What comes after a close is told so; and who has closed says so no sooner than after a second.
+    assert answer_to(talk.ada, one(talk.bob.sent())) == "NOT_FOUND" and talk.ada.sent() == []
     talk.wait(1000)
     assert talk.bob.sent() == []
     assert answer_to(talk.ada, later) == "NOT_FOUND" and len(talk.ada.sent()) == 1
     talk.world.time += 7 * DAY
     talk.ada.run_due()
     assert answer_to(talk.ada, later) == "NOT_FOUND" and talk.ada.sent() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_has_at_most_16_parts(world: World, kind: str) -> None:
+    talk = Talk(world, "oracle", kind)
+    for count in (16, 17):
+        frame = talk.ada.encrypt(talk.mine, b"x", [(99, b"")] * count)
+        assert answer_to(talk.bob, frame) == ("OK" if count == 16 else "DESYNCHRONIZED")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -26,6 +26,7 @@ MESSAGE, OVERHEAD = 16 << 20, 4096
 KNOWN_SUITES = {1, 2}  # with 2 known only so far that it is the stronger one
 KEM_PUBLIC, KEM_CIPHERTEXT = 1216, 1120
 CLOSED_EPOCHS, TOMBSTONE = 8, 7 * DAY
+PARTS = 16
 ANSWERS, NUDGE, FIRST_RETRY, LAST_RETRY, STALL = 4096, 1000, 200, 600_000, 8
 OFFER, ANSWER, FINISH, BUSY, CLOSE = 1, 2, 3, 4, 5
 HEAD, TAG = 54, 16
@@ -328,11 +329,13 @@ def read_text(frame: Frame, plaintext: bytes) -> Tuple[Optional[bytes], List[Par
     """What is for the host, None if there is nothing, and the control parts."""
     if not frame.parts:
         return plaintext, []
-    r, parts = Reader(plaintext, "DESYNCHRONIZED"), []
+    r, parts, count = Reader(plaintext, "DESYNCHRONIZED"), [], 0
     while r.at < len(plaintext):
         type = r.number("B")
         if type == 0:
             return plaintext[r.at:], parts
+        count += 1
+        require(count <= PARTS)
         part = read_part(type, r.take(r.number("H")))
         if part:
             parts.append(part)
@@ -445,7 +448,7 @@ class Outcome:
         self.phase: List[Part] = []
         self.busy: List[Part] = []
         self.pause: Optional[int] = None
-        self.nudge = self.answered = self.closed = False
+        self.nudge = self.answered = self.closed = self.farewell = False
 
     def parts(self) -> List[Part]:
         return self.finish + self.phase + self.busy
@@ -478,6 +481,8 @@ class Outcome:
                     require(part.confirmation == state.round.of_finish)
             self.commit(state.round, None)
         self.rekey = self.rekey._replace(heard=max(under, self.rekey.heard))
+        if isinstance(self.rekey.state, Closed):
+            self.farewell = all(part.type != CLOSE for part in parts)
         for part in parts:
             if isinstance(self.rekey.state, Closed):
                 return
@@ -654,6 +659,7 @@ class Session:
         self.not_after = 0
         self.answers: List[int] = []  # when new offers were answered
         self.nudged: Optional[int] = None
+        self.farewells: List[int] = []
         self.due: Optional[int] = None  # when the same is said again
         self.attempts = 0
 
@@ -726,7 +732,7 @@ class Session:
         if frame.epoch not in self.closed:
             return Forgotten("REPLAY")
         lanes, end, _ = self.closed[frame.epoch]
-        return Refused("AUTH" if frame.index >= end else lanes.diagnosis(frame))
+        return Forgotten("AUTH") if frame.index >= end else Refused(lanes.diagnosis(frame))
 
     def follow(self, outcome: Outcome, chain: Optional[Receiving], epoch: int) -> None:
         """The state that an outcome leads to; `chain` is that of a message, which came under `epoch`."""
@@ -755,7 +761,7 @@ class Session:
 
 
 class Forgotten(Refused):
-    """Of a closed epoch of which nothing is known any more."""
+    """Of a closed epoch: one of which nothing is known any more, or above its end."""
 
 
 # ---------------------------------------------------------------- a peer
@@ -943,10 +949,9 @@ class Peer:
         s = self.session(half)
         try:
             text, outcome = s.open(frame, self.now(), self.random)
-        except Forgotten:
-            self.at_most_once_a_second(s, [])
-            raise
         except Refused as refused:
+            if isinstance(s.rekey.state, Closed) and frame.epoch in {*s.closed} or isinstance(refused, Forgotten):
+                self.remind(s)
             s.desynchronized |= str(refused) == "DESYNCHRONIZED"
             raise
         s.confirmed |= s.initiator or frame.welcome is None
@@ -985,13 +990,21 @@ class Peer:
             s.due = now + min(FIRST_RETRY << min(s.attempts, 20), LAST_RETRY)
         if outcome.parts():
             self.post(s, outcome.parts())
-        elif outcome.nudge:
-            self.at_most_once_a_second(s, [])
+        elif outcome.farewell or outcome.nudge:
+            self.remind(s)
 
-    def at_most_once_a_second(self, s: Session, parts: List[Part]) -> None:
-        if s.nudged is None or self.now() - s.nudged >= NUDGE:
+    def remind(self, s: Session) -> None:
+        """Shows a peer that is behind how far this side is, or that the session is closed."""
+        if isinstance(s.rekey.state, Closed):
+            self.say_closed(s)
+        elif s.nudged is None or self.now() - s.nudged >= NUDGE:
             s.nudged = self.now()
-            self.post(s, parts)
+            self.post(s, [])
+
+    def say_closed(self, s: Session) -> None:
+        if not s.farewells or self.now() - s.farewells[-1] >= NUDGE << (len(s.farewells) - 1):
+            s.farewells.append(self.now())
+            self.post(s, [Part(CLOSE)])
 
     def post(self, s: Session, parts: List[Part]) -> None:
         self.outbox.append(self.seal(s, None, [(part.type, part.body()) for part in parts]))
@@ -1027,4 +1040,4 @@ class Peer:
     def answer_closed(self, frame: Frame) -> None:
         s, at = self.graves.get(frame.session, (None, 0))
         if s and self.now() - at < TOMBSTONE and siphash(s.filter, frame.filtered) == frame.filter:
-            self.at_most_once_a_second(s, [Part(CLOSE)])
+            self.say_closed(s)

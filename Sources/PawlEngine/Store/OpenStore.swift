@@ -165,7 +165,10 @@ extension Store {
             let shared = try Shared(
                 id: table.header.id, sealer: sealer, clock: request.clock, vault: request.vault,
                 timeout: request.timeout)
-            return Store(shared: shared, port: port)
+            let store = Store(shared: shared, port: port)
+            // Whoever had this file open last may have died between a commit and its ring.
+            store.ringOthers()
+            return store
         }
         // The key may be that of a slot that could not be read.
         if table.unread.contains(where: { $0.failure == .version }) { throw .version }

@@ -208,6 +208,9 @@ package final class Store {
         try lock.withLock { waker.signal() }
     }
 
+    /// Makes everybody else on this file look again.
+    func ringOthers() { try? lock.withLock { waker?.ring() } }
+
     /// Outside of transactions: brings the descriptor into line with what is due.
     func lookAgain() { try? lock.withLock { look() } }
 
