@@ -12,7 +12,8 @@ import Testing
             if let failure { Issue.record("seed \(seed): \(failure)") }
             return
         }
-        let count = environment["PAWL_LONG"] == nil ? 100 : 10_000
+        let isLong = environment["PAWL_LONG"] != nil
+        let count = isLong ? 10_000 : 100
         let all = Gathered()
         DispatchQueue.concurrentPerform(iterations: count) { number in
             let seed = UInt64(number) + 1
@@ -24,7 +25,8 @@ import Testing
         for (name, count) in all.tally.counts.sorted(by: { $0.key < $1.key }) {
             print("simulation: \(count) × \(name)")
         }
-        for name in RekeySimulation.Tally.sometimes {
+        let rarely = isLong ? RekeySimulation.Tally.rarely : []
+        for name in RekeySimulation.Tally.sometimes + rarely {
             #expect(all.tally.counts[name] ?? 0 > 0, "\(name): never")
         }
     }
