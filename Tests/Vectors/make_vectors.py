@@ -315,6 +315,7 @@ class Rekeying(Transcript):
         self.deliver(late[1])
         self.deliver(late[1], "REPLAY")
         self.deliver(self.forge(ada, stale, 14, 99), "AUTH")
+        self.peers[bob].sent()  # the empty message that answers it
         self.deliver(self.forge(ada, stale, 10, 4), "DESYNCHRONIZED")
         self.let_go(bob)
         self.deliver(self.send(bob, b"in epoch 2"))
