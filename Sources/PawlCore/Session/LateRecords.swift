@@ -73,3 +73,55 @@ package struct KeptRecord {
         return hash
     }
 }
+
+/// What is kept of an epoch whose chain is gone: where it ended, and its lanes; format 1, not used after 8, end 4, lanes.
+package struct ClosedEpoch {
+    package let epoch: UInt32
+    private let end: UInt32
+    private var lanes: Lanes
+    private static let format: UInt8 = 1
+
+    package init(epoch: UInt32, end: UInt32, lanes: Lanes) {
+        self.epoch = epoch
+        self.end = end
+        self.lanes = lanes
+    }
+
+    /// A late message has come.
+    package mutating func note(_ frame: Frame) { lanes.note(frame.lane, frame.index) }
+
+    /// What a frame of this epoch is whose key is not kept.
+    package func verdict(_ frame: Frame) -> Failure {
+        frame.index >= end ? .auth : lanes.verdict(frame.lane, frame.index)
+    }
+
+    package func encoded(expires: Int64) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 13 + lanes.size)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        writer.integer(expires)
+        writer.integer(end)
+        lanes.write(to: &writer)
+        try writer.finish()
+        return buffer
+    }
+
+    package init(
+        decoding buffer: SecretBuffer, epoch: UInt32
+    ) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        _ = try reader.integer(Int64.self)
+        self.epoch = epoch
+        end = try reader.integer(UInt32.self)
+        lanes = try Lanes(&reader)
+        try reader.finish()
+    }
+
+    /// Not used after; nil if it cannot be read.
+    package static func expiry(_ buffer: SecretBuffer) -> Int64? {
+        var reader = ByteReader(buffer.bytes)
+        guard (try? reader.format(format)) != nil else { return nil }
+        return try? reader.integer(Int64.self)
+    }
+}
