@@ -850,17 +850,12 @@ final class RekeySimulation {
         for host in hosts {
             guard host.parted.isEmpty else { return false }
             for other in hosts where other !== host {
-                let his = try rows(other, host)
                 for row in try rows(host, other) {
                     let (session, half) = (row.session, half(row.session.id))
                     // One that another took the place of goes on until nothing waits in it.
                     let isWaiting = session.pace.queued > 0
                     let isOver = tainted.contains(half) || closed.contains(half) || !isWaiting
                     guard row.entry.isSendable || !isOver else { continue }
-                    // One that has parted, and that only this side still holds, asks for ever.
-                    let match = his.first { self.half($0.session.id) == half }
-                    let isHeld = match.map { $0.entry.isSendable && !$0.session.isReported }
-                    guard isHeld == true || !tainted.contains(half) else { continue }
                     if isWaiting || session.rekey.pending != nil { return false }
                 }
             }
