@@ -254,9 +254,10 @@ package struct PeerRecord {
         entries.filter { $0.isOwnStart || $0.id == id }.map { $0.id }.min()
     }
 
-    /// A session takes the place of another.
-    package mutating func replace(_ old: Identifier, by new: Identifier) {
-        supersede { $0.id == old }
+    /// A session takes the place of another. After a reset it takes that of all that both sides had, as it will for the
+    /// peer that accepts it: one that was left would be asked in for ever.
+    package mutating func replace(_ old: Identifier, by new: Identifier, isReset: Bool) {
+        supersede { $0.id == old || (isReset && $0.isConfirmed && !$0.isWaiting) }
         sending = new
     }
 

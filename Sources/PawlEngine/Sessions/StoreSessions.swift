@@ -101,7 +101,7 @@ extension Store {
             return .state(.identity)
         }
         try peer.start(session.id, created: session.created)
-        if let old { peer.replace(old, by: session.id) }
+        if let old { peer.replace(old, by: session.id, isReset: isReset) }
         if isReset { peer.lastReset = now }
         session.pace.begin(now: now)
         try transaction.put(session)
