@@ -75,6 +75,14 @@ static double median(const double *values, int count) {
     return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
 }
 
+static inline double resident(void) {
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL || fscanf(f, "%*d %ld", &pages) != 1) stop("statm", "cannot be read");
+    fclose(f);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
 static void emit(const char *name, const char *metric, double number) {
     printf("%s,%s,%.6g\n", name, metric, number);
     fflush(stdout);

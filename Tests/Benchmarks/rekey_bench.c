@@ -120,14 +120,6 @@ static double perfect_messages(void) {
     return rate;
 }
 
-static double resident(void) {
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f == NULL || fscanf(f, "%*d %ld", &pages) != 1) stop("statm", "cannot be read");
-    fclose(f);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
 /* By how much the process grows from the 10,000th round to the last. */
 static double growth(void) {
     open_both();

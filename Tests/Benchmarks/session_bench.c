@@ -283,14 +283,6 @@ static double overhead(void) {
     return (double)(size - SIZE);
 }
 
-static double resident(void) {
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f == NULL || fscanf(f, "%*d %ld", &pages) != 1) stop("statm", "cannot be read");
-    fclose(f);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
 /* Sessions to as many peers, from one store: what a session takes in the file, and the process when it has sent a
  * message in each. */
 static double many_bytes[2];

@@ -154,6 +154,23 @@ import Testing
         #expect(try peer.entry(id(1))?.isConfirmed == false)
     }
 
+    /// One that glare left to this side alone would be asked in for ever.
+    @Test(arguments: [true, false]) func aResetTakesThePlaceOfAllThatBothHad(isReset: Bool) throws {
+        var peer = try peer()
+        try peer.start(id(1), created: 1)
+        try peer.accept(id(2), created: 2, isWaiting: false)
+        for number: UInt8 in 1...2 {
+            try peer.heard(id(number), withWelcome: false)
+            try peer.checkSending(id(number))
+        }
+        try peer.start(id(9), created: 9)
+        try peer.replace(id(2), by: id(9), isReset: isReset)
+        #expect(try peer.sending == id(9))
+        try peer.checkSending(id(9))
+        #expect(throws: Failure.state(.receiveOnly)) { try peer.checkSending(id(2)) }
+        #expect(try peer.entry(id(1))?.isSendable == !isReset)
+    }
+
     @Test func aNinthSessionIsRefused() throws {
         var peer = try peer()
         for number in 1...8 {

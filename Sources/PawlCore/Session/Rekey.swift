@@ -15,10 +15,6 @@ package import PawlCrypto
 /// An offer, an answer or a busy for epoch t counts in a message of epoch t - 1, a finish in one of t, and nowhere else.
 /// What is said is said again by the retry deadline, and when the peer repeats what it answers to. So every round ends,
 /// whatever the link loses; and no side counts epochs by itself: the target is in the part.
-///
-/// Layout (little endian): epoch 4, heard 4, wanted 4, attempts 4, root 32, finished (0, or 1 with target 4, offer 16,
-/// the two confirmations 32 + 32), phase 1, and for Offered the offer's id 16 and its pair (u16 length), for Answered the
-/// offer's id 16, the answer (u16 length) and its round 160.
 package struct Rekey {
     /// How often something is said in vain before the host is told.
     package static let stallLimit: UInt32 = 8
@@ -45,7 +41,7 @@ package struct Rekey {
     }
 
     /// The last offer of this side that was answered, until the next commit.
-    private struct Finished {
+    struct Finished {
         let target: UInt32
         let offer: Identifier
         let answerConfirmation: SecretBuffer
@@ -61,18 +57,28 @@ package struct Rekey {
     /// How often the phase was said without an effect.
     package private(set) var attempts: UInt32
     package private(set) var phase: Phase
-    private var root: SecretBuffer
-    private var finished: Finished?
+    private(set) var root: SecretBuffer
+    private(set) var finished: Finished?
 
     /// Epoch 0.
     package init(_ parties: Round.Parties, root: Bytes) throws(Failure) {
+        self.init(
+            parties, epoch: 0, heard: 0, wanted: 0, attempts: 0,
+            root: try SecretBuffer(copying: root), finished: nil, phase: .idle)
+    }
+
+    init(
+        _ parties: Round.Parties, epoch: UInt32, heard: UInt32, wanted: UInt32, attempts: UInt32,
+        root: SecretBuffer, finished: Finished?, phase: Phase
+    ) {
         self.parties = parties
-        epoch = 0
-        heard = 0
-        wanted = 0
-        attempts = 0
-        phase = .idle
-        self.root = try SecretBuffer(copying: root)
+        self.epoch = epoch
+        self.heard = heard
+        self.wanted = wanted
+        self.attempts = attempts
+        self.root = root
+        self.finished = finished
+        self.phase = phase
     }
 
     // MARK: What comes out
@@ -460,79 +466,6 @@ package struct Rekey {
         }
         if says.contains(.closed) { parts.append(.close) }
         return parts
-    }
-
-    // MARK: Bytes
-
-    package var size: Int {
-        let phase =
-            switch phase {
-            case .idle, .closed: 0
-            case .offered(let own): Identifier.size + 2 + own.pair.count
-            case .answered(let candidate):
-                Identifier.size + 2 + candidate.answer.count + Round.size
-            }
-        return 4 * 4 + 32 + 1 + (finished == nil ? 0 : 4 + Identifier.size + 64) + 1 + phase
-    }
-
-    package func write(to writer: inout ByteWriter) {
-        for number in [epoch, heard, wanted, attempts] { writer.integer(number) }
-        writer.append(root.bytes)
-        writer.integer(UInt8(finished == nil ? 0 : 1))
-        if let finished {
-            writer.integer(finished.target)
-            finished.offer.withBytes { writer.append($0) }
-            writer.append(finished.answerConfirmation.bytes)
-            writer.append(finished.finishConfirmation.bytes)
-        }
-        switch phase {
-        case .idle: writer.integer(UInt8(0))
-        case .offered(let own):
-            writer.integer(UInt8(1))
-            own.id.withBytes { writer.append($0) }
-            writer.field(own.pair.bytes, UInt16.self)
-        case .answered(let candidate):
-            writer.integer(UInt8(2))
-            candidate.offer.withBytes { writer.append($0) }
-            writer.field(candidate.answer.bytes, UInt16.self)
-            writer.append(candidate.round.keys.bytes)
-        case .closed: writer.integer(UInt8(3))
-        }
-    }
-
-    package init(_ reader: inout ByteReader, _ parties: Round.Parties) throws(Failure) {
-        self.parties = parties
-        epoch = try reader.integer(UInt32.self)
-        heard = try reader.integer(UInt32.self)
-        wanted = try reader.integer(UInt32.self)
-        attempts = try reader.integer(UInt32.self)
-        root = try SecretBuffer(copying: reader.take(32))
-        if try reader.integer(UInt8.self) != 0 {
-            finished = Finished(
-                target: try reader.integer(UInt32.self),
-                offer: try Identifier(reader.take(Identifier.size)),
-                answerConfirmation: try SecretBuffer(copying: reader.take(32)),
-                finishConfirmation: try SecretBuffer(copying: reader.take(32)))
-        }
-        switch try reader.integer(UInt8.self) {
-        case 0: phase = .idle
-        case 1:
-            let id = try Identifier(reader.take(Identifier.size))
-            let pair = try SecretBuffer(copying: reader.field(UInt16.self))
-            guard
-                pair.count == KeyExchange.secretSize + KeyExchange.publicSize(parties.suite)
-            else { throw .corrupt(.record) }
-            phase = .offered(OwnOffer(id: id, pair: pair))
-        case 2:
-            let id = try Identifier(reader.take(Identifier.size))
-            let answer = try SecretBuffer(copying: reader.field(UInt16.self))
-            phase = .answered(
-                Candidate(
-                    offer: id, answer: answer,
-                    round: try Round(decoding: reader.take(Round.size))))
-        case 3: phase = .closed
-        default: throw .corrupt(.record)
-        }
     }
 }
 
