@@ -127,6 +127,7 @@ typedef int32_t pawl_status;
 #define PAWL_STATE_SELF 0x0905       /* a session with one's own identity */
 #define PAWL_STATE_RESERVATION 0x0A05 /* no index reserved before this batch: encrypt outside, or send */
 #define PAWL_STATE_MODE 0x0B05       /* messages of this session wait for epochs of their own: send, do not encrypt */
+#define PAWL_STATE_ROTATION 0x0C05   /* this account's packages rotate by themselves; see pawl_rotation_now */
 #define PAWL_LIMIT_SECRET 0x0109     /* a secret above 16 MiB */
 #define PAWL_LIMIT_ATTRIBUTES 0x0209 /* more than 64 attributes */
 #define PAWL_LIMIT_SLOTS 0x0309      /* more than 16 slots */
@@ -650,8 +651,21 @@ pawl_status pawl_store_nudge(pawl_store *store);
 #define PAWL_EVENT_STALLED 7          /* the peer did not answer a rekey `count` times; it goes on being asked */
 #define PAWL_EVENT_SESSION_CLOSED 8   /* the peer has closed this session; it is receive-only */
 #define PAWL_EVENT_UNSENT 9           /* the message with ticket `count` will not be sent: its session is over */
-/* Requests, in `what`. */
-#define PAWL_REQUEST_PACKAGE 1 /* fetch a key package of `peer`; answer with its bytes */
+#define PAWL_EVENT_PUBLICATION 10     /* the server does not serve what it should; `count` is a PAWL_PUBLICATION_* */
+/* Requests, in `what`. Those about the account's own packages name the account itself as `peer`. */
+#define PAWL_REQUEST_PACKAGE 1      /* fetch a key package of `peer`; answer with its bytes */
+#define PAWL_REQUEST_PUBLISH 2      /* have the server serve this package, with `count` one-time keys, in place of what it has
+                                       (pawl_view_item_package); answer with nothing when it does */
+#define PAWL_REQUEST_PUBLISH_KEYS 3 /* give the server `count` more one-time keys of the package it serves; answer with nothing */
+#define PAWL_REQUEST_READ_BACK 4    /* fetch this account's own package as an initiator would; answer with its bytes, or with
+                                       nothing if the server has none */
+/* What was found, in `count` of PAWL_EVENT_PUBLICATION. Another package is published as soon as may be. */
+#define PAWL_PUBLICATION_ABSENT 1     /* the server has none */
+#define PAWL_PUBLICATION_EXPIRED 2    /* its time is over, and nobody answered for the next one */
+#define PAWL_PUBLICATION_SUPERSEDED 3 /* one of this account that is no longer published */
+#define PAWL_PUBLICATION_UNKNOWN 4    /* one of this identity that is not stored here */
+#define PAWL_PUBLICATION_FOREIGN 5    /* one of another identity: somebody may stand between */
+#define PAWL_PUBLICATION_UNREADABLE 6 /* no package, or one that nobody signed */
 
 /* What leaves the library: written in the transaction that decided it, handed out at least once. Items of one lane
  * (the frames of a session that carry messages, those that carry none, the requests of an account, its events) are
@@ -685,7 +699,7 @@ pawl_status pawl_view_item(const pawl_view *view, size_t row, pawl_item *item);
 /* These settle items, with or without a lease, from any handle; settling again is PAWL_OK. PAWL_NOT_FOUND: no item
  * ever had this number. Since ABI 1. */
 
-/* Done: delivered, noted. For a request: given up. All of them or none; `count` 0-10000. */
+/* Done: delivered, noted. For a request: given up; what is to be published is asked for again an hour later. All of them or none; `count` 0-10000. */
 pawl_status pawl_outbox_ack(pawl_store *store, const uint64_t *seq, size_t count);
 /* Not done: it can be taken again after retry_after_ns (0: Pawl decides, later each time, at most after an hour). */
 pawl_status pawl_outbox_fail(pawl_store *store, uint64_t seq, int64_t retry_after_ns);
@@ -710,6 +724,12 @@ typedef struct pawl_package_options {
     uint32_t reserved;       /* must be 0 */
 } pawl_package_options;
 
+/* Where a package is on its way. */
+#define PAWL_PACKAGE_OWN 0        /* pawl_package_create made it; the host deletes it */
+#define PAWL_PACKAGE_STAGED 1     /* drawn, and not answered for yet */
+#define PAWL_PACKAGE_CURRENT 2    /* published */
+#define PAWL_PACKAGE_SUPERSEDED 3 /* replaced; kept until remove_ns */
+
 #define PAWL_PACKAGE 1          /* the signed package: many initiators may use it */
 #define PAWL_PACKAGE_ONE_TIME 2 /* a one-time key of it: the server gives each to one initiator */
 
@@ -723,6 +743,9 @@ typedef struct pawl_package {
     int64_t not_after_ns;
     const uint8_t *bytes; /* what a server may give to anybody */
     size_t bytes_size;
+    int64_t remove_ns;    /* when a superseded one is erased; else PAWL_NEVER */
+    uint32_t state;       /* PAWL_PACKAGE_OWN to PAWL_PACKAGE_SUPERSEDED */
+    uint32_t reserved;    /* 0 */
 } pawl_package;
 
 /* Draws a key package, with one-time keys, and stores its private half. Rows of pawl_package: the package, then
@@ -737,6 +760,56 @@ pawl_status pawl_package_list(pawl_store *store, const uint8_t account[PAWL_ACCO
 pawl_status pawl_package_delete(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                                 const uint8_t package[PAWL_PACKAGE_ID_SIZE]);
 pawl_status pawl_view_package(const pawl_view *view, size_t row, pawl_package *package);
+
+/* What a PAWL_REQUEST_PUBLISH or _PUBLISH_KEYS item carries, by `index`: the package, if there is one, then its one-time keys,
+ * whose lifetime is 0. PAWL_MISUSE_ROW behind the last, and for other items. Since ABI 1. */
+pawl_status pawl_view_item_package(const pawl_view *view, size_t row, size_t index, pawl_package *package);
+
+/* Packages that come and go by themselves:
+ *
+ *     drawn -> staged -> answered: current -> the next one is answered: superseded -> erased
+ *
+ * Publish before retire: the host gets a PAWL_REQUEST_PUBLISH and answers it when the server has the package; only then the
+ * one before is superseded, and its private half is kept for keep_ns more. A request that fails is repeated with the same
+ * bytes. All of it happens in pawl_store_run_due, at the times below; nothing is asked or looked at in between. */
+
+#define PAWL_ROTATION_NO_KEYS 1 /* no one-time keys */
+
+/* 0 stands for the default. */
+typedef struct pawl_rotation_options {
+    uint32_t struct_size;
+    uint32_t flags;            /* PAWL_ROTATION_NO_KEYS */
+    int64_t rotate_ns;         /* 30 days, less than lifetime_ns; the first package's is up to a fifth shorter, at random */
+    int64_t lifetime_ns;       /* 90 days, and at most that; at least a minute */
+    int64_t keep_ns;           /* 14 days; never past the package's end by more than an hour */
+    int64_t welcome_delay_ns;  /* 5 seconds, at most an hour: a welcome without a one-time key rotates after it, */
+    int64_t welcome_pause_ns;  /* but an hour after the last rotation for that reason at the earliest */
+    int64_t readback_ns;       /* 7 days: how often the host is asked what the server serves; at least a minute */
+    uint32_t one_time_count;   /* 100, at most 500: that many one-time keys are with the server */
+    uint32_t one_time_floor;   /* 20: it gets more when it has fewer */
+} pawl_rotation_options;
+
+typedef struct pawl_rotation {
+    uint32_t struct_size;
+    uint32_t flags;          /* 0 */
+    int64_t rotate_ns;       /* when the current package is due to be replaced */
+    int64_t readback_ns;     /* when the host is asked next, unless it is being asked */
+    uint32_t one_time_count; /* one-time keys with the server, as far as known */
+    uint32_t superseded;     /* packages that wait to be erased */
+} pawl_rotation;
+
+/* Has an account's packages rotate, from now on, or with other options than before (NULL: the defaults). The first one is due at
+ * once; packages that pawl_package_create made are superseded by it. From then on that call, and pawl_package_delete of a package
+ * in use, are PAWL_STATE_ROTATION. PAWL_NOT_FOUND; PAWL_MISUSE_TIME; PAWL_MISUSE_SIZE. Since ABI 1. */
+pawl_status pawl_rotation_begin(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                                const pawl_rotation_options *options);
+/* Replaces the current package now; one that is staged already is not replaced. PAWL_NOT_FOUND: no rotation. Since ABI 1. */
+pawl_status pawl_rotation_now(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+/* How many one-time keys the server still has, whenever it says so: it gives keys to initiators whose welcomes may never come.
+ * PAWL_NOT_FOUND: no rotation. Since ABI 1. */
+pawl_status pawl_rotation_report(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t one_time_count);
+/* PAWL_NOT_FOUND: no rotation. Since ABI 1. */
+pawl_status pawl_rotation_get(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], pawl_rotation *rotation);
 
 /* The weakest suite that this account uses: PAWL_SUITE_*. PAWL_STATE_SUITE: one that libsodium has not got here. Since
  * ABI 1. */

@@ -71,6 +71,15 @@ public func pawl_view_package(
         package.not_before_ns = found.notBefore
         package.not_after_ns = found.notAfter
         (package.bytes, package.bytes_size) = field(found.bytes.bytes)
+        package.remove_ns = CredentialRules.never
+        switch found.standing {
+        case .staged: package.state = UInt32(PAWL_PACKAGE_STAGED)
+        case .current: package.state = UInt32(PAWL_PACKAGE_CURRENT)
+        case .superseded(let time):
+            package.state = UInt32(PAWL_PACKAGE_SUPERSEDED)
+            package.remove_ns = time
+        case nil: package.state = UInt32(PAWL_PACKAGE_OWN)
+        }
     }
 }
 

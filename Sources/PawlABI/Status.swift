@@ -71,6 +71,7 @@ private func number(_ state: Failure.State) -> pawl_status {
     case .ownIdentity: PAWL_STATE_SELF
     case .reservation: PAWL_STATE_RESERVATION
     case .mode: PAWL_STATE_MODE
+    case .rotation: PAWL_STATE_ROTATION
     }
 }
 
@@ -223,6 +224,11 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         (
             "PAWL_STATE_RESERVATION",
             "No index was reserved before this batch; encrypt outside of it, or send."
+        )
+    case PAWL_STATE_ROTATION:
+        (
+            "PAWL_STATE_ROTATION",
+            "This account's key packages rotate by themselves: use pawl_rotation_now."
         )
     case PAWL_STATE_MODE:
         (

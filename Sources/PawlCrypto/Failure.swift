@@ -30,7 +30,7 @@ package enum Failure: Error, Equatable {
     }
     package enum State: Equatable {
         case batch, conflict, withdrawn, lastSlot, noVault
-        case identity, receiveOnly, suite, ownIdentity, reservation, mode
+        case identity, receiveOnly, suite, ownIdentity, reservation, mode, rotation
     }
     package enum Limit: Equatable {
         case secret, attributes, slots, memory, counter

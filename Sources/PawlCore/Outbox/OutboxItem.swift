@@ -78,11 +78,12 @@ package struct OutboxItem {
     }
 
     package static func request(
-        _ what: UInt32, account: Identifier, session: Identifier?, peer: Identity
+        _ what: UInt32, count: UInt64 = 0, account: Identifier, session: Identifier?,
+        peer: Identity, body: Bytes = .empty
     ) -> OutboxItem {
         OutboxItem(
-            OutboxLane(.requests, account), what: what, account: account, session: session,
-            peer: peer)
+            OutboxLane(.requests, account), what: what, count: count, account: account,
+            session: session, peer: peer, body: body)
     }
 
     package static func event(

@@ -18,6 +18,14 @@ package enum JobKind: UInt8, CaseIterable {
     case epochEnd = 7
     /// Forget a closed session; the subject is the session.
     case tombstone = 8
+    /// Draw a key package, or have the one that is drawn published again; the subject is the account.
+    case rotatePackage = 9
+    /// Erase a superseded key package; the subject is the package, the detail its account.
+    case deletePackage = 10
+    /// Draw one-time keys, or have those that are drawn published again; the subject is the account.
+    case replenish = 11
+    /// Ask the host what the server serves; the subject is the account.
+    case verifyPublication = 12
 
     /// The longest wait between two attempts, in nanoseconds.
     package var retryLimit: Int64 {

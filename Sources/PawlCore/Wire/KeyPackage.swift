@@ -116,6 +116,14 @@ package struct KeyPackage {
         return try Identifier(reader.take(Identifier.size))
     }
 
+    /// Which package a one-time key belongs to, and its number.
+    package static func oneTimeName(
+        _ bytes: Bytes
+    ) throws(Failure) -> (package: Identifier, number: UInt32) {
+        var reader = ByteReader(bytes)
+        return (try begin(&reader, Kind.oneTime), try reader.integer(UInt32.self))
+    }
+
     package static func hash(_ package: Bytes) throws(Failure) -> SecretBuffer {
         let hash = try SecretBuffer(count: 32)
         try KeyedHash.derive(

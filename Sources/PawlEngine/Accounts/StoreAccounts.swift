@@ -64,6 +64,7 @@ extension Store {
             for kind in [RowKind.account, .accountState, .package, .oneTime, .welcome, .peer] {
                 try transaction.deleteAll(.of(kind, id))
             }
+            try transaction.endRotation(of: id)
             try transaction.deleteTombstones(of: id)
             try transaction.dropItems(of: id)
             try transaction.scheduleCheckpoint()

@@ -36,6 +36,9 @@ extension Store {
             let last = try transaction.lastTicket()
             for seq in seqs {
                 guard seq > 0, seq <= last else { throw .notFound }
+                if let item = try transaction.readableItem(seq) {
+                    try transaction.giveUp(item, seq)
+                }
                 try transaction.settle(seq)
             }
         }
@@ -58,7 +61,12 @@ extension Store {
         try transact(.write) { (transaction) throws(Failure) in
             guard let item = try transaction.item(seq) else { return }
             guard item.lane.kind == .requests else { throw .misuse(.flags) }
-            try answer(item, body: body, in: transaction)
+            switch Request(rawValue: item.what) {
+            case .package: try answerPackage(item, body: body, in: transaction)
+            case .publish, .publishKeys, .readBack:
+                try answerRotation(item, seq, body: body, in: transaction)
+            case nil: throw .version
+            }
             try transaction.settle(seq)
         }
     }
@@ -142,6 +150,16 @@ extension Transaction {
         return try payload(seq)
     }
 
+    /// nil, too, if it is damaged.
+    fileprivate func readableItem(_ seq: UInt64) throws(Failure) -> OutboxItem? {
+        do throws(Failure) {
+            return try payload(seq)
+        } catch {
+            guard error == .corrupt(.record) else { throw error }
+            return nil
+        }
+    }
+
     private func payload(_ seq: UInt64) throws(Failure) -> OutboxItem? {
         guard let buffer = try get(.payload(seq)) else { return nil }
         return try OutboxItem(decoding: buffer)
@@ -163,7 +181,7 @@ extension Transaction {
 
     /// Removes an item. A damaged one no longer says which lane it is in; the lane drops it when it comes
     /// to its front.
-    fileprivate func settle(_ seq: UInt64) throws(Failure) {
+    func settle(_ seq: UInt64) throws(Failure) {
         do throws(Failure) {
             guard let item = try payload(seq) else { return }
             removeState(item.lane, seq)

@@ -38,9 +38,9 @@ extension Store {
             switch due.job.kind {
             case .checkpoint: return try runCheckpoint(due)
             case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry,
-                .epochEnd,
-                .tombstone:
+                .epochEnd, .tombstone, .deletePackage, .verifyPublication:
                 return try runInTransaction(due)
+            case .rotatePackage, .replenish: return try runDrawing(due)
             }
         } catch {
             guard error.countsAgainstJob else { throw error }
@@ -65,7 +65,9 @@ extension Store {
             case .tombstone:
                 transaction.delete(.of(.tombstone, job.subject))
                 try transaction.scheduleCheckpoint()
-            case .checkpoint: throw .internal
+            case .deletePackage: try deleteSuperseded(claimed, transaction)
+            case .verifyPublication: try verifyPublication(job.subject, transaction)
+            case .checkpoint, .rotatePackage, .replenish: throw .internal
             }
             try transaction.keepFromSpinning(job)
             return orphans
@@ -105,7 +107,7 @@ extension Failure {
 extension Transaction {
     /// The job as it is now, if it is still due at the time it was seen at. A row that its job does not
     /// know of is removed.
-    fileprivate func claim(_ seen: DueJob) throws(Failure) -> DueJob? {
+    func claim(_ seen: DueJob) throws(Failure) -> DueJob? {
         let row = RowKey.job(seen.job, due: seen.due)
         let planned = try due(of: seen.job)
         guard planned == seen.due else {

@@ -326,6 +326,10 @@ final class Inbox {
             spentKeys.insert(spent)
             transaction.delete(spent)
         }
+        if var rotation = try transaction.readableRotation(of: account) {
+            rotation.used(welcome.package, withOneTimeKey: welcome.oneTime != nil, now: now)
+            transaction.change(rotation, of: account)
+        }
         if peer.entry(session.id)?.isSendable == true {
             try transaction.schedule(
                 Job(.sessionEnd, session.id), at: Backoff.after(now, Session.endDelay))

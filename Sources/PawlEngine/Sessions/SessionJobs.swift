@@ -25,7 +25,9 @@ extension Store {
             try outgoing(transaction).dropQueue(conversation.session)
             try end(conversation, in: transaction)
             try outgoing(transaction).tell(.sessionEnded, conversation.session)
-        case .credentialPurge, .checkpoint, .tombstone: throw .internal
+        case .credentialPurge, .checkpoint, .tombstone, .rotatePackage, .deletePackage, .replenish,
+            .verifyPublication:
+            throw .internal
         }
     }
 
@@ -38,7 +40,7 @@ extension Store {
         try outgoing(transaction).tell(.setUpExpired, session)
         _ = try transaction.enqueue(
             .request(
-                SessionRequest.package.rawValue, account: session.account, session: session.id,
+                Request.package.rawValue, account: session.account, session: session.id,
                 peer: session.peer))
     }
 
@@ -93,12 +95,10 @@ extension Store {
 
     /// The fresh package that a set-up without an answer asked for: a new session takes the old one's place, and
     /// its welcome leaves at once.
-    func answer(
+    func answerPackage(
         _ item: OutboxItem, body: Bytes, in transaction: Transaction
     ) throws(Failure) {
-        guard SessionRequest(rawValue: item.what) == .package, let id = item.session else {
-            throw .misuse(.flags)
-        }
+        guard let id = item.session else { throw .corrupt(.record) }
         // Answered or ended in the meantime: nothing is to be done.
         guard try isUnanswered(id, transaction) else { return }
         let start = try prepare(item.account, body, in: transaction) { (package) throws(Failure) in

@@ -211,11 +211,15 @@ enum SessionEvent: UInt32 {
     case stalled = 7
     case sessionClosed = 8
     case unsent = 9
+    case publication = 10
 }
 
 /// What a request in the outbox asks for; the numbers are those of the header.
-enum SessionRequest: UInt32 {
+enum Request: UInt32 {
     case package = 1
+    case publish = 2
+    case publishKeys = 3
+    case readBack = 4
 }
 
 extension Store {

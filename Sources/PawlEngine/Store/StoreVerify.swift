@@ -50,6 +50,7 @@ extension Store {
         case .payload: _ = try OutboxItem(decoding: sealer.open(value, for: row))
         case .job: _ = try JobRecord(decoding: sealer.open(value, for: row))
         case .accountState: _ = try AccountState(decoding: sealer.open(value, for: row))
+        case .rotation: _ = try Rotation(decoding: sealer.open(value, for: row))
         case .package, .oneTime: _ = try PackageRecord(decoding: sealer.open(value, for: row))
         case .welcome:
             let session = try sealer.open(value, for: row)

@@ -12,6 +12,8 @@ package final class Transaction {
     private var writes: [(row: RowKey, value: SecretBuffer?)] = []
     var schedule = ScheduleChange()
     var outbox = OutboxChange()
+    /// Of accounts, as this call leaves them.
+    var rotations: [Identifier: Rotation] = [:]
     /// Whether what comes first comes earlier than before, which whoever waits must know.
     private(set) var isUrgent = false
     /// Whether an epoch has begun or a session has ended, for which somebody may wait.
@@ -105,6 +107,7 @@ package final class Transaction {
 
     /// What was planned and put into lanes becomes writes.
     func conclude() throws(Failure) {
+        try concludeRotations()
         let due = try concludeSchedule()
         let ready = try concludeOutbox()
         let earliest = min(due ?? Int64.max, ready ?? Int64.max)

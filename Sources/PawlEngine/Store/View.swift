@@ -72,6 +72,16 @@ package struct ItemRow {
     /// When it may be handed out to somebody else.
     package let lease: Int64
     package let item: OutboxItem
+
+    /// Of a request to publish, its packages; nil for other items.
+    package func published(at index: Int) throws(Failure) -> Publication.Entry? {
+        switch Request(rawValue: item.what) {
+        case .publish, .publishKeys:
+            guard item.lane.kind == .requests else { return nil }
+            return try Publication(item.body, keys: item.count).entry(at: index)
+        case .package, .readBack, nil: return nil
+        }
+    }
 }
 
 package struct DamageRow {

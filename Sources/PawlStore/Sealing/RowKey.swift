@@ -32,6 +32,8 @@ package enum RowKind: UInt8 {
     case welcome = 0x34
     /// Then account id, name.
     case peer = 0x35
+    /// How an account's packages come and go: then account id.
+    case rotation = 0x36
     /// Then session id.
     case session = 0x38
     /// The key of a message that is late: then session id, epoch, index.

@@ -1,4 +1,4 @@
-internal import PawlCore
+package import PawlCore
 package import PawlCrypto
 internal import PawlStore
 
@@ -8,7 +8,6 @@ extension Store {
     package func createPackage(
         _ account: Identifier, lifetime: Int64, oneTimeKeys: UInt32
     ) throws(Failure) -> [PackageRow] {
-        // All of it is drawn and signed before the store is locked: a hundred keys take some milliseconds.
         let (record, state) = try ownRecords(account)
         let now = now()
         let draft = try PackageDraft(
@@ -16,18 +15,15 @@ extension Store {
             oneTimeKeys: oneTimeKeys)
         return try transact(.write) { (transaction) throws(Failure) in
             _ = try transaction.accountRecord(account)
+            guard try transaction.rotation(of: account) == nil else { throw .state(.rotation) }
             var count = 0
             try transaction.scanRaw(.of(.package, account)) { (_, _) in
                 count += 1
                 return true
             }
             guard count < PackageRecord.limit else { throw .limit(.packages) }
-            for (number, row) in draft.rows {
-                try transaction.put(
-                    number == 0
-                        ? .package(account, draft.id) : .oneTime(account, draft.id, number), row)
-            }
-            return try draft.published(now)
+            try draft.store(of: account, in: transaction)
+            return try PackageRow.published(draft, now)
         }
     }
 
@@ -46,7 +42,9 @@ extension Store {
                 }
                 return true
             }
+            let rotation = try transaction.readableRotation(of: account)
             for place in rows.indices {
+                rows[place].standing = rotation?.standing(of: rows[place].id)
                 let prefix = rows[place].id.withBytes {
                     RowKey.of(.oneTime, account).appending($0)
                 }
@@ -61,13 +59,13 @@ extension Store {
 
     package func deletePackage(_ account: Identifier, _ id: Identifier) throws(Failure) {
         try transact(.write) { (transaction) throws(Failure) in
-            let row = RowKey.package(account, id)
-            guard try transaction.get(row) != nil else { throw .notFound }
-            transaction.delete(row)
-            for kind in [RowKind.oneTime, .welcome] {
-                try transaction.deleteAll(id.withBytes { RowKey.of(kind, account).appending($0) })
+            guard try transaction.get(.package(account, id)) != nil else { throw .notFound }
+            if var rotation = try transaction.rotation(of: account) {
+                guard rotation.forget(id) else { throw .state(.rotation) }
+                transaction.change(rotation, of: account)
+                try transaction.cancel(Job(.deletePackage, id))
             }
-            try transaction.scheduleCheckpoint()
+            try transaction.erasePackage(account, id)
         }
     }
 
@@ -76,8 +74,13 @@ extension Store {
         try transact(.write) { (transaction) throws(Failure) in
             _ = try transaction.accountRecord(account)
             var state = try transaction.accountState(account)
+            guard state.minSuite != suite else { return }
             state.minSuite = suite
             try transaction.put(.accountState(account), state.encoded())
+            // What is published offers what is not allowed any more.
+            guard var rotation = try transaction.readableRotation(of: account) else { return }
+            rotation.rotate(now: now())
+            transaction.change(rotation, of: account)
         }
     }
 
@@ -96,6 +99,15 @@ extension Transaction {
     ) throws(Failure) -> (record: AccountRecord, state: AccountState) {
         (try accountRecord(account), try accountState(account))
     }
+
+    /// With its one-time keys, and what is known of who used them.
+    func erasePackage(_ account: Identifier, _ id: Identifier) throws(Failure) {
+        delete(.package(account, id))
+        for kind in [RowKind.oneTime, .welcome] {
+            try deleteAll(id.withBytes { RowKey.of(kind, account).appending($0) })
+        }
+        try scheduleCheckpoint()
+    }
 }
 
 package struct PackageRow {
@@ -108,6 +120,8 @@ package struct PackageRow {
     package let notAfter: Int64
     package fileprivate(set) var oneTimeCount: UInt32
     package let bytes: SecretBuffer
+    /// nil: the host made it, and has to delete it.
+    package fileprivate(set) var standing: Rotation.Standing?
 
     /// A package as it is listed.
     fileprivate init(_ record: PackageRecord) throws(Failure) {
@@ -131,62 +145,19 @@ package struct PackageRow {
     }
 }
 
-extension PackageRecord.Drawn {
-    static func draw(_ suites: SuiteList) throws(Failure) -> PackageRecord.Drawn {
-        guard suites.contains(.xwing) else {
-            return PackageRecord.Drawn(agreement: try Agreement.draw(), encapsulation: nil)
-        }
-        let pair = try SecretBuffer(
-            count: Encapsulation.secretSize + Encapsulation.publicSize)
-        try Encapsulation.draw(
-            secret: UnsafeMutableRawBufferPointer(
-                rebasing: pair.mutableBytes[..<Encapsulation.secretSize]),
-            public: UnsafeMutableRawBufferPointer(
-                rebasing: pair.mutableBytes[Encapsulation.secretSize...]))
-        return PackageRecord.Drawn(agreement: try Agreement.draw(), encapsulation: pair)
-    }
-}
-
-/// A package on its way into the store: number 0, and its one-time keys from 1 on.
-private struct PackageDraft {
-    let id = Identifier.random()
-    private(set) var rows: [(number: UInt32, row: SecretBuffer)] = []
-    private var bytes: [SecretBuffer] = []
-
-    init(
-        _ record: AccountRecord, _ suites: SuiteList, now: Int64, lifetime: Int64,
-        oneTimeKeys: UInt32
-    ) throws(Failure) {
-        let start = Store.milliseconds(now)
-        let keys = try PackageRecord.Drawn.draw(suites)
-        let package = try KeyPackage.write(
-            id: id, identity: record.triple, suites: suites,
-            notBefore: start.subtractingSaturated(KeyPackage.clockSkew),
-            notAfter: start.addingSaturated(lifetime / 1_000_000), keys: keys.publicKeys,
-            seed: record.signingSeed)
-        rows.append((0, try keys.encoded(published: package, created: now)))
-        bytes.append(package)
-        let hash = try KeyPackage.hash(package.bytes)
-        for number in 0..<oneTimeKeys {
-            let keys = try PackageRecord.Drawn.draw(suites)
-            let key = try KeyPackage.writeOneTime(
-                package: id, hash: hash.bytes, number: number + 1, keys: keys.publicKeys,
-                seed: record.signingSeed)
-            rows.append((number + 1, try keys.encoded(published: key, created: now)))
-            bytes.append(key)
-        }
-        withExtendedLifetime(record) {}
-    }
-
-    func published(_ now: Int64) throws(Failure) -> [PackageRow] {
+extension PackageRow {
+    fileprivate static func published(
+        _ draft: PackageDraft, _ now: Int64
+    ) throws(Failure) -> [PackageRow] {
         var published: [PackageRow] = []
-        guard let first = bytes.first else { throw .internal }
+        guard let first = draft.bytes.first else { throw .internal }
         let package = try KeyPackage(own: first.bytes)
-        for (place, (number, _)) in rows.enumerated() {
+        for (place, (number, _)) in draft.rows.enumerated() {
             published.append(
                 PackageRow(
                     package, number: number == 0 ? nil : number, created: now,
-                    oneTimeCount: number == 0 ? UInt32(bytes.count - 1) : 0, bytes: bytes[place]))
+                    oneTimeCount: number == 0 ? UInt32(draft.bytes.count - 1) : 0,
+                    bytes: draft.bytes[place]))
         }
         return published
     }
