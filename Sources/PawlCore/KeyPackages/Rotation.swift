@@ -51,7 +51,7 @@ package struct Rotation {
         package let id: Identifier
         package let notAfter: Int64
         package let oneTime: UInt32
-        var drawn: Int64
+        package internal(set) var drawn: Int64
         var rotateAt: Int64
         var asking: Asking
     }
