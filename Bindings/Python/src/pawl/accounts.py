@@ -601,7 +601,8 @@ def item_row(view: c_void_p, row: int) -> Item:
     session = bytes(found.session)
     name = text(found.peer_name, found.peer_name_size)
     request = Request(found.what) if kind is ItemKind.REQUEST else None
-    published = {Request.PUBLISH: 1 + found.count, Request.PUBLISH_KEYS: found.count}.get(request, 0)
+    carries = request in (Request.PUBLISH, Request.PUBLISH_KEYS)
+    published = found.count + (request is Request.PUBLISH) if carries else 0
     return Item(
         kind=kind,
         event=Event(found.what) if kind is ItemKind.EVENT else None,
