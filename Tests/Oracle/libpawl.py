@@ -59,7 +59,8 @@ Account = struct(FLAGS, ("id", ID), ("signing_key", KEY), ("agreement_key", KEY)
 PackageOptions = struct(FLAGS, ("lifetime", c_int64), ("one_time_count", c_uint32),
                         ("reserved", c_uint32))
 Package = struct(("kind", c_uint32), ("id", ID), ("key_id", c_uint32), ("one_time_count", c_uint32),
-                 ("not_before", c_int64), ("not_after", c_int64), "bytes")
+                 ("not_before", c_int64), ("not_after", c_int64), "bytes", ("remove", c_int64),
+                 ("state", c_uint32), ("reserved", c_uint32))
 StartOptions = struct(FLAGS, "peer_name", "package")
 Session = struct(FLAGS, ("id", ID), ("account", ID), ("suite", c_uint32), ("epoch", c_uint32),
                  ("sent", c_uint32), ("received", c_uint32), ("skipped", c_uint32),

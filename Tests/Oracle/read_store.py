@@ -207,9 +207,12 @@ def account(id: bytes, data: bytes) -> Account:
 class Layout:
     """The parts of a record in their order, "name form" each. A form is a number's letter or a count of
     bytes as struct has them; H* and B*: a field with such a length; *: the rest; or, in brackets, a
-    layout that is repeated, behind a count (B), or one for each value of the byte before it."""
+    layout that is repeated, behind a count (B unless it says otherwise), or one for each value of the
+    byte before it."""
 
-    def __init__(self, *parts: Union[str, Tuple[str, "Layout"], Tuple[str, "Choice"]]) -> None:
+    def __init__(
+            self, *parts: Union[str, Tuple[str, "Layout"], Tuple[str, "Choice"]], count: str = "B") -> None:
+        self.count = count
         self.parts: List[Tuple[str, Any]] = [
             (part.split()[0], part.split()[1]) if isinstance(part, str) else part
             for part in parts]
@@ -218,7 +221,7 @@ class Layout:
         found = SimpleNamespace()
         for name, form in self.parts:
             if isinstance(form, Layout):
-                value: Any = [form.take(r) for _ in range(r.number("B"))]
+                value: Any = [form.take(r) for _ in range(r.number(form.count))]
             elif isinstance(form, dict):
                 which = r.number("B")
                 value = SimpleNamespace(which=which, **vars(form[which].take(r)))
@@ -236,7 +239,7 @@ class Layout:
         for name, form in self.parts:
             value = getattr(values, name)
             if isinstance(form, Layout):
-                data += bytes([len(value)]) + b"".join(form.give(one) for one in value)
+                data += struct.pack("<" + form.count, len(value)) + b"".join(map(form.give, value))
             elif isinstance(form, dict):
                 data += bytes([value.which]) + form[value.which].give(value)
             elif form.endswith("*"):
@@ -281,6 +284,15 @@ SESSION = Layout(
         0: Layout(), 1: Layout("offer 16s", "pair H*"),
         2: Layout("offer 16s", "answer H*", "root 32s", "chains 64s", "of_answer 32s", "of_finish 32s"),
         3: Layout()}))
+ASKING: Choice = {1: Layout("seq Q"), 2: Layout("at q")}
+ROTATION = Layout(
+    "rotate q", "lifetime q", "keep q", "welcome_delay q", "welcome_pause q", "readback q", "pool I",
+    "floor I", "rotate_at q", "readback_at q", "asked Q", "last_welcome q", "available I", "next_key I",
+    ("current", Layout("id 16s", "not_after q", "expired B")),
+    ("staged", Layout(
+        "id 16s", "not_after q", "keys I", "drawn q", "rotate_at q", ("asking", ASKING))),
+    ("batch", Layout("first I", "count I", ("asking", ASKING))),
+    ("superseded", Layout("id 16s", "remove_at q", count="I")))
 KINDS = {
     0x11: Kind("", Layout("number Q"), False),
     0x31: Kind("account 16s", Layout("suite B", "unconfirmed I")),
@@ -290,6 +302,7 @@ KINDS = {
     0x35: Kind("account 16s, hash 16s", Layout(
         "trust B", "suite B", *KEYS, "changed q", "reset q", ("waiting", Layout(*KEYS, "suite B")), "sending B",
         "name B*", ("sessions", Layout("id 16s", "created q", "flags B")))),
+    0x36: Kind("account 16s", ROTATION),
     0x38: Kind("id 16s", SESSION),
     0x39: Kind("session 16s, epoch I, index I", Layout("until q", "message_key 32s")),
     0x3A: Kind("session 16s, epoch I, index I", Layout("hash 32s", "message *")),
@@ -341,6 +354,15 @@ def seal_record(kind: int, record: SimpleNamespace, keys: Keys) -> Tuple[bytes, 
              for name, form in shape.parts()]
     row = bytes([kind]) + struct.pack(shape.form(), *parts)
     return row, keys.seal(row, (b"\x01" if shape.has_format else b"") + shape.value.give(record))
+
+
+def publication(body: bytes, count: int) -> Tuple[bytes, List[bytes]]:
+    """The package (empty: none) and the one-time keys that a request to publish carries."""
+    r = Reader(body)
+    package, keys = r.field(), r.rest()
+    size = len(keys) // max(count, 1)
+    assert size * count == len(keys)
+    return package, [keys[at * size:(at + 1) * size] for at in range(count)]
 
 
 def ephemeral_hash(ephemeral: bytes) -> bytes:

@@ -171,7 +171,9 @@ NOBODY = bytes(16)
 FRAMES, REQUESTS, EVENTS = b"\x01", b"\x02", b"\x03"
 IDENTITY_CHANGED, LOST, DESYNCHRONIZED, SETUP_EXPIRED = 1, 2, 3, 4
 UNSENT = 9
+PUBLISH, PUBLISH_KEYS, READ_BACK = 2, 3, 4
 PURGE, CHECKPOINT, SET_UP_DEADLINE, SKIPPED_KEYS, END, REKEY_RETRY, EPOCH_END, TOMBSTONE = range(1, 9)
+ROTATE, REMOVE, REPLENISH, LOOK = range(9, 13)
 
 
 class World:
@@ -395,6 +397,122 @@ def test_the_oracle_reads_the_outbox_and_the_schedule(world: World) -> None:
     assert lost > 0 and the(records[0x38], id=world.theirs).told == 1
     state = the(records[0x41], number=seqs[0])
     assert (state.attempts, state.failures, state.free) == (1, 1, world.now + 7200 * SECOND)
+
+
+def test_the_oracle_reads_a_rotation(world: World, tmp_path: Path) -> None:
+    store, bob, hour = world.store, world.bob, 3600 * SECOND
+
+    def run() -> List[pawl.Item]:
+        while store.run_due():
+            pass
+        return store.take()
+
+    def read() -> Tuple[SimpleNamespace, Records, List[Tuple[int, bytes, int]]]:
+        _, records, _ = world.records()
+        return records[0x36][0], records, [job for job in jobs(records) if job[0] >= ROTATE]
+
+    def request(records: Records, item: pawl.Item, what: int) -> SimpleNamespace:
+        found = the(records[0x42], number=item.seq)
+        me = store.account(bob).identity
+        assert (found.lane, found.what, found.session) == (REQUESTS + bob, what, NOBODY)
+        assert (found.signing, found.agreement, found.name.decode()) == (
+            me.signing_key, me.agreement_key, me.name)
+        return found
+
+    # Begun: what the host made is superseded.
+    store.begin_rotation(bob, pawl.RotationOptions(
+        20 * 86_400, 90 * 86_400, 10 * 86_400, 6, 7, 86_400, one_time_keys=4, one_time_floor=2))
+    row, records, due = read()
+    options = SimpleNamespace(
+        account=bob, rotate=20 * DAY, lifetime=90 * DAY, keep=10 * DAY, welcome_delay=6 * SECOND,
+        welcome_pause=7 * SECOND, readback=DAY, pool=4, floor=2)
+    old = SimpleNamespace(id=world.package.id, remove_at=world.package.not_after_ns + hour)
+    assert row == SimpleNamespace(
+        **vars(options), rotate_at=NOW, readback_at=NOW + DAY, asked=0, last_welcome=AT_ONCE, available=0,
+        next_key=1, current=[], staged=[], batch=[], superseded=[old])
+    assert due == [(ROTATE, bob, NOW), (REMOVE, old.id, old.remove_at)]
+    assert the(records[0x50], kind=REMOVE).detail == bob
+    assert the(records[0x50], kind=ROTATE).detail == b""
+
+    # Staged, given up, and asked for again.
+    (item,) = run()
+    first, *keys = item.packages
+    assert isinstance(first, pawl.Package)
+    row, records, due = read()
+    (staged,) = row.staged
+    assert staged == SimpleNamespace(
+        id=first.id, not_after=first.not_after_ns, keys=4, drawn=NOW, rotate_at=staged.rotate_at,
+        asking=SimpleNamespace(which=1, seq=item.seq))
+    assert NOW + 16 * DAY < staged.rotate_at <= NOW + 20 * DAY
+    found = request(records, item, PUBLISH)
+    assert read_store.publication(found.body, found.count) == (first.data, [key.data for key in keys])
+    assert the(records[0x32], package=first.id).published == first.data
+    assert (ROTATE, bob, NOW + 20 * DAY) in due
+    store.ack(item.seq)
+    row, _, due = read()
+    assert row.staged[0].asking == SimpleNamespace(which=2, at=NOW + hour)
+    assert (ROTATE, bob, NOW + hour) in due
+
+    # Current, and one-time keys on their way.
+    world.now += hour
+    (item,) = run()
+    store.answer(item.seq, b"")
+    store.report_one_time_keys(bob, 1)
+    assert (REPLENISH, bob, world.now) in read()[2]
+    (item,) = run()
+    row, records, due = read()
+    assert (row.staged, row.available, row.next_key, row.rotate_at) == ([], 1, 8, staged.rotate_at)
+    assert row.current == [SimpleNamespace(id=first.id, not_after=first.not_after_ns, expired=0)]
+    assert row.batch == [
+        SimpleNamespace(first=5, count=3, asking=SimpleNamespace(which=1, seq=item.seq))]
+    found = request(records, item, PUBLISH_KEYS)
+    assert read_store.publication(found.body, found.count) == (
+        b"", [key.data for key in item.packages])
+    old.remove_at = world.now + 10 * DAY
+    assert row.superseded == [old] and due == [
+        (LOOK, bob, NOW + DAY), (REMOVE, old.id, old.remove_at), (ROTATE, bob, row.rotate_at)]
+    store.answer(item.seq, b"")
+
+    # Without a one-time key.
+    started = store.start_session(world.ada, "żółw", first.data)
+    world.hear(store.encrypt(started, b""))
+    row = read()[0]
+    assert row.rotate_at == row.last_welcome == world.now + 6 * SECOND
+    world.now = row.rotate_at
+    (item,) = run()
+    store.answer(item.seq, b"")
+    row, _, due = read()
+    assert row.superseded == [old, SimpleNamespace(id=first.id, remove_at=world.now + 10 * DAY)]
+
+    # The server has another one.
+    world.now = NOW + DAY
+    (item,) = (item for item in run() if item.request is pawl.Request.READ_BACK)
+    row, records, due = read()
+    assert (row.asked, request(records, item, READ_BACK).body) == (item.seq, b"")
+    assert LOOK not in [kind for kind, _, _ in due]
+    store.answer(item.seq, first.data)
+    row, records, _ = read()
+    assert (row.asked, row.rotate_at, row.readback_at) == (0, world.now, world.now + DAY)
+    told = the(records[0x42], lane=EVENTS + bob)
+    assert (told.what, told.count, told.body) == (10, pawl.Publication.SUPERSEDED, b"")
+
+    # All of it written anew.
+    accounts, records, _ = world.records()
+    path = str(tmp_path / "other.pawl")
+    read_store.write(path, bytes(32), [], list(accounts.values()), records)
+    with pawl.Store.open(path, key=pawl.RawKey(bytes(32)), clock=lambda: world.now) as other:
+        assert other.verify() == []
+        assert (other.rotation(bob), other.packages(bob)) == (store.rotation(bob), store.packages(bob))
+        assert other.rotation(bob).superseded == 2
+        while other.run_due():
+            pass
+        (item,) = (item for item in other.take() if item.request is pawl.Request.PUBLISH)
+        other.answer(item.seq, b"")
+        assert other.rotation(bob).superseded == 3
+        world.now = row.superseded[-1].remove_at
+        while other.run_due():
+            pass
+        assert (len(other.packages(bob)), other.rotation(bob).superseded) == (2, 1)
 
 
 def test_the_oracle_reads_a_job_that_failed(world: World) -> None:

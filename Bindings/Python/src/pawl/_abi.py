@@ -76,6 +76,7 @@ PAWL_PACKAGE_ONE_TIME = 2
 PAWL_PACKAGE_ID_SIZE = 16
 PAWL_PACKAGE_SIZE_MAX = 4096
 PAWL_PACKAGE_LIFETIME_DEFAULT = 7_776_000_000_000_000
+PAWL_ROTATION_NO_KEYS = 1
 
 PAWL_PEER_CHANGED = 1
 PAWL_PEER_HAS_SESSION = 2
@@ -390,6 +391,35 @@ class Package(Sized):
         ("not_after_ns", c_int64),
         ("bytes", c_void_p),
         ("bytes_size", c_size_t),
+        ("remove_ns", c_int64),
+        ("state", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class RotationOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("rotate_ns", c_int64),
+        ("lifetime_ns", c_int64),
+        ("keep_ns", c_int64),
+        ("welcome_delay_ns", c_int64),
+        ("welcome_pause_ns", c_int64),
+        ("readback_ns", c_int64),
+        ("one_time_count", c_uint32),
+        ("one_time_floor", c_uint32),
+    ]
+
+
+class Rotation(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("rotate_ns", c_int64),
+        ("readback_ns", c_int64),
+        ("one_time_count", c_uint32),
+        ("superseded", c_uint32),
     ]
 
 
@@ -537,6 +567,8 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_item": Item,
     "pawl_package_options": PackageOptions,
     "pawl_package": Package,
+    "pawl_rotation_options": RotationOptions,
+    "pawl_rotation": Rotation,
     "pawl_peer": Peer,
     "pawl_start_options": StartOptions,
     "pawl_session": Session,
@@ -621,6 +653,11 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_package_list", c_int32, (*_ID, _OUT)),
     ("pawl_package_delete", c_int32, (*_ID, c_char_p)),
     ("pawl_view_package", c_int32, (c_void_p, c_size_t, POINTER(Package))),
+    ("pawl_view_item_package", c_int32, (c_void_p, c_size_t, c_size_t, POINTER(Package))),
+    ("pawl_rotation_begin", c_int32, (*_ID, POINTER(RotationOptions))),
+    ("pawl_rotation_now", c_int32, _ID),
+    ("pawl_rotation_report", c_int32, (*_ID, c_uint32)),
+    ("pawl_rotation_get", c_int32, (*_ID, POINTER(Rotation))),
     ("pawl_account_set_min_suite", c_int32, (*_ID, c_uint32)),
     ("pawl_peer_get", c_int32, (*_ID, *_TEXT, _OUT)),
     ("pawl_peer_list", c_int32, (*_ID, *_TEXT, c_size_t, _OUT)),

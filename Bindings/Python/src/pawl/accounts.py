@@ -23,10 +23,13 @@ from .values import (
     Kept,
     OneTimeKey,
     Package,
+    PackageState,
     Peer,
     Received,
     RekeyLimits,
     Request,
+    Rotation,
+    RotationOptions,
     Session,
     Suite,
     Trust,
@@ -101,7 +104,8 @@ class Accounts:
         Initiators take its `data`, followed by that of at most one of its one-time keys. It is
         valid for `lifetime`: a timedelta or seconds, by default and at most 90 days.
 
-        NotFoundError. LimitError (`LIMIT_PACKAGES`): the account has 16 packages.
+        NotFoundError. LimitError (`LIMIT_PACKAGES`): the account has 16 packages. StateError
+        (`STATE_ROTATION`): they rotate by themselves.
         """
         options = _abi.PackageOptions(
             lifetime_ns=0 if lifetime is None else duration_ns(lifetime) or -1,  # 0: the default
@@ -110,20 +114,62 @@ class Accounts:
         first, *others = rows(
             self._handle, _package, library.pawl_package_create, _id(account), options
         )
-        return _signed(first), [OneTimeKey(bytes(key.id), key.key_id, data) for key, data in others]
+        return _signed(*first), [_one_time(*key) for key in others]
 
     def packages(self, account: bytes) -> List[Package]:
         """The account's packages, oldest first."""
         found = rows(self._handle, _package, library.pawl_package_list, _id(account))
-        return [_signed(row) for row in found]
+        return [_signed(*row) for row in found]
 
     def delete_package(self, account: bytes, package: bytes) -> None:
         """Erases the private half of a package (by its id) and of its one-time keys.
 
-        Who uses it from now on cannot be read. NotFoundError.
+        Who uses it from now on cannot be read. NotFoundError. StateError (`STATE_ROTATION`): it is
+        staged or current.
         """
         self._handle.call(
             library.pawl_package_delete, _id(account), sized(package, _abi.PAWL_PACKAGE_ID_SIZE)
+        )
+
+    # ------------------------------------------------------------ packages that come and go
+
+    def begin_rotation(self, account: bytes, options: Optional[RotationOptions] = None) -> None:
+        """Has an account's packages rotate from now on, or with other options than before.
+
+        `run_due` draws a package, at once the first time, and asks for it to be published
+        (`Request.PUBLISH`). When that is answered it is current, and the one before, of
+        `create_package` too, is superseded: its private half is erased after `keep`.
+
+        NotFoundError. MisuseError: `MISUSE_TIME`, `MISUSE_SIZE`.
+        """
+        table = None if options is None else _rotation_options(options)
+        self._handle.call(library.pawl_rotation_begin, _id(account), table)
+
+    def rotate_now(self, account: bytes) -> None:
+        """Replaces the current package now; one that is staged already is not replaced.
+
+        NotFoundError: its packages do not rotate.
+        """
+        self._handle.call(library.pawl_rotation_now, _id(account))
+
+    def report_one_time_keys(self, account: bytes, count: int) -> None:
+        """How many one-time keys the server still has, whenever it says so.
+
+        It gives keys to initiators whose welcomes may never come. NotFoundError: no rotation.
+        """
+        self._handle.call(
+            library.pawl_rotation_report, _id(account), bounded(count, 32, Status.MISUSE_SIZE)
+        )
+
+    def rotation(self, account: bytes) -> Rotation:
+        """What is planned for an account's packages. NotFoundError: they do not rotate."""
+        found = _abi.Rotation()
+        self._handle.call(library.pawl_rotation_get, _id(account), byref(found))
+        return Rotation(
+            rotate_ns=found.rotate_ns,
+            readback_ns=found.readback_ns,
+            one_time_count=found.one_time_count,
+            superseded=found.superseded,
         )
 
     # ------------------------------------------------------------ peers
@@ -367,6 +413,7 @@ class Accounts:
     def ack(self, *seqs: int) -> None:
         """Items are done (delivered, noted), or requests given up: all of up to 10000, or none.
 
+        What is to be published is asked for again an hour later.
         This, `fail` and `answer` settle items with or without a lease, from anywhere, and may be
         repeated. NotFoundError: no item ever had this number.
         """
@@ -385,7 +432,8 @@ class Accounts:
         """A request is done, and this is what it asked for.
 
         `Request.PACKAGE`: what `start_session` takes as `package`; on its errors the request stays.
-        MisuseError (`MISUSE_FLAGS`): not a request. NotFoundError.
+        The others say what they take; MisuseError (`MISUSE_SIZE`): something to a request to
+        publish. MisuseError (`MISUSE_FLAGS`): not a request. NotFoundError.
         """
         with Borrowed(body) as (address, size):
             self._handle.call(library.pawl_outbox_answer, _seq(seq), address, size)
@@ -416,6 +464,23 @@ def _keep(keep: bool) -> int:
     return _abi.PAWL_RECEIVE_KEEP if keep else 0
 
 
+def _rotation_options(options: RotationOptions) -> _abi.RotationOptions:
+    count = bounded(options.one_time_keys, 32, Status.MISUSE_SIZE)
+    floor = bounded(options.one_time_floor, 32, Status.MISUSE_SIZE)
+    return _abi.RotationOptions(
+        flags=0 if count else _abi.PAWL_ROTATION_NO_KEYS,
+        # C reads 0 as the default
+        rotate_ns=duration_ns(options.rotate) or 1,
+        lifetime_ns=duration_ns(options.lifetime) or 1,
+        keep_ns=duration_ns(options.keep) or 1,
+        welcome_delay_ns=duration_ns(options.welcome_delay) or 1,
+        welcome_pause_ns=duration_ns(options.welcome_pause) or 1,
+        readback_ns=duration_ns(options.readback) or 1,
+        one_time_count=count,
+        one_time_floor=(floor or 1) if count else 0,
+    )
+
+
 # ---------------------------------------------------------------- from C
 
 
@@ -436,15 +501,28 @@ def _package(view: c_void_p, row: int) -> Tuple[_abi.Package, bytes]:
     return found, copied(found.bytes, found.bytes_size)
 
 
-def _signed(row: Tuple[_abi.Package, bytes]) -> Package:
-    found, data = row
+def _signed(found: _abi.Package, data: bytes) -> Package:
     return Package(
         id=bytes(found.id),
         one_time_count=found.one_time_count,
         not_before_ns=found.not_before_ns,
         not_after_ns=found.not_after_ns,
         data=data,
+        state=PackageState(found.state),
+        remove_ns=ever(found.remove_ns),
     )
+
+
+def _one_time(found: _abi.Package, data: bytes) -> OneTimeKey:
+    return OneTimeKey(bytes(found.id), found.key_id, data)
+
+
+def _published(view: c_void_p, row: int, index: int) -> Union[Package, OneTimeKey]:
+    found = filled(_abi.Package(), library.pawl_view_item_package, view, row, index)
+    data = copied(found.bytes, found.bytes_size)
+    if found.kind == _abi.PAWL_PACKAGE_ONE_TIME:
+        return _one_time(found, data)
+    return _signed(found, data)
 
 
 def _peer(view: c_void_p, row: int) -> Peer:
@@ -522,10 +600,13 @@ def item_row(view: c_void_p, row: int) -> Item:
     kind = ItemKind(found.kind)
     session = bytes(found.session)
     name = text(found.peer_name, found.peer_name_size)
+    request = Request(found.what) if kind is ItemKind.REQUEST else None
+    carries = request in (Request.PUBLISH, Request.PUBLISH_KEYS)
+    published = found.count + (request is Request.PUBLISH) if carries else 0
     return Item(
         kind=kind,
         event=Event(found.what) if kind is ItemKind.EVENT else None,
-        request=Request(found.what) if kind is ItemKind.REQUEST else None,
+        request=request,
         seq=found.seq,
         attempts=found.attempts,
         count=found.count,
@@ -533,6 +614,7 @@ def item_row(view: c_void_p, row: int) -> Item:
         session=session if any(session) else None,
         peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
         body=copied(found.body, found.body_size),
+        packages=tuple(_published(view, row, index) for index in range(published)),
         created_ns=found.created_ns,
         lease_ns=found.lease_ns,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from mmap import mmap
-from typing import Any, Final, Iterator, Mapping, Optional, SupportsIndex, Union
+from typing import Any, Final, Iterator, Mapping, Optional, SupportsIndex, Tuple, Union
 
 from . import _abi
 from .errors import Code, MisuseError, PawlError, Status, error_of
@@ -331,6 +331,19 @@ class Suite(Code):
     """With X-Wing, where libsodium has it (1.0.22)."""
 
 
+class PackageState(Code):
+    """Where a package is on its way."""
+
+    OWN = 0
+    """`create_package` made it; `delete_package` is the host's."""
+    STAGED = 1
+    """Drawn, and not answered for yet."""
+    CURRENT = 2
+    """Published."""
+    SUPERSEDED = 3
+    """Replaced; kept until `remove_ns`."""
+
+
 @dataclass(frozen=True)
 class Package:
     """A signed key package. Initiators take its `data`, then that of one of its one-time keys."""
@@ -343,6 +356,9 @@ class Package:
     not_after_ns: int
     data: bytes
     """What a server may give to anybody."""
+    state: PackageState
+    remove_ns: Optional[int]
+    """When a superseded one is erased."""
 
     @property
     def not_before(self) -> datetime:
@@ -354,6 +370,11 @@ class Package:
         """`not_after_ns` as a datetime in UTC."""
         return _moment(self.not_after_ns)
 
+    @property
+    def remove(self) -> Optional[datetime]:
+        """`remove_ns` as a datetime in UTC."""
+        return moment_of(self.remove_ns)
+
 
 @dataclass(frozen=True)
 class OneTimeKey:
@@ -363,6 +384,52 @@ class OneTimeKey:
     """The id of its package."""
     key_id: int
     data: bytes
+
+
+@dataclass(frozen=True)
+class RotationOptions:
+    """How an account's packages come and go; times in seconds or as timedelta."""
+
+    rotate: Duration = timedelta(days=30)
+    """Less than `lifetime`; the first package's is up to a fifth shorter, at random."""
+    lifetime: Duration = timedelta(days=90)
+    """A minute to 90 days."""
+    keep: Duration = timedelta(days=14)
+    """From the answer for the next package; never past the end by more than an hour."""
+    welcome_delay: Duration = timedelta(seconds=5)
+    """A welcome without a one-time key rotates after it, at most an hour, ..."""
+    welcome_pause: Duration = timedelta(hours=1)
+    """... but this after the last rotation for that reason at the earliest."""
+    readback: Duration = timedelta(days=7)
+    """How often the host is asked what the server serves; at least a minute."""
+    one_time_keys: int = 100
+    """With the server, at most 500; 0: none."""
+    one_time_floor: int = 20
+    """The server gets more keys when it has fewer; 0: when it has none."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What is planned for an account's packages."""
+
+    rotate_ns: int
+    """When the current package is due to be replaced."""
+    readback_ns: int
+    """When the host is asked next, unless it is being asked."""
+    one_time_count: int
+    """One-time keys with the server, as far as known."""
+    superseded: int
+    """Packages that wait to be erased."""
+
+    @property
+    def rotate(self) -> datetime:
+        """`rotate_ns` as a datetime in UTC."""
+        return _moment(self.rotate_ns)
+
+    @property
+    def readback(self) -> datetime:
+        """`readback_ns` as a datetime in UTC."""
+        return _moment(self.readback_ns)
 
 
 class Trust(Code):
@@ -522,13 +589,38 @@ class Event(Code):
     """The peer has closed this session; it is receive-only."""
     UNSENT = 9
     """The message with ticket `count` will not be sent: its session is over."""
+    PUBLICATION = 10
+    """The server does not serve what it should; `count` is a `Publication`."""
+
+
+class Publication(Code):
+    """What was found instead of the current package; another is published as soon as may be."""
+
+    ABSENT = 1
+    """The server has none."""
+    EXPIRED = 2
+    """Its time is over, and nobody answered for the next one."""
+    SUPERSEDED = 3
+    """One of this account that is no longer published."""
+    UNKNOWN = 4
+    """One of this identity that is not stored here."""
+    FOREIGN = 5
+    """One of another identity: somebody may stand between."""
+    UNREADABLE = 6
+    """No package, or one that nobody signed."""
 
 
 class Request(Code):
-    """Something to fetch or publish."""
+    """Something to fetch or publish. But for PACKAGE, `peer` is the account itself."""
 
     PACKAGE = 1
     """Fetch a key package of `peer`; answer with its bytes."""
+    PUBLISH = 2
+    """Have the server serve `packages` in place of what it has; answer with nothing."""
+    PUBLISH_KEYS = 3
+    """Give the server `packages`, more one-time keys of what it serves; answer with nothing."""
+    READ_BACK = 4
+    """Fetch the account's own package as an initiator would; answer with its bytes or none."""
 
 
 @dataclass(frozen=True)
@@ -545,7 +637,8 @@ class Item:
     attempts: int
     """How often it was handed out before."""
     count: int
-    """As its event says; of a frame the ticket of its message, if that had to wait; else 0."""
+    """As its event says; of a request to publish its one-time keys; of a frame the ticket of its
+    message, if that had to wait; else 0."""
     account: bytes
     """The id of the account it is about."""
     session: Optional[bytes]
@@ -553,6 +646,8 @@ class Item:
     peer: Identity
     body: bytes = field(repr=False)
     """The frame, else empty."""
+    packages: Tuple[Union[Package, OneTimeKey], ...] = field(repr=False)
+    """Of a request to publish: the package, unless it is there already, then its one-time keys."""
     created_ns: int
     lease_ns: int
     """When it may be handed out to somebody else."""
