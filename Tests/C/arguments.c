@@ -1237,6 +1237,7 @@ static void rotation_calls(void *unused) {
     CHECK(rotation.one_time_count == 0);
     DONE(pawl_outbox_answer(store, item.seq, NULL, 0));
     GIVES_VIEW(PAWL_STATE_ROTATION, pawl_package_create(store, account_id, NULL, view_));
+    DONE(pawl_view_item_package(asked, 0, 0, &package));
     REFUSED_AS(PAWL_STATE_ROTATION, pawl_package_delete(store, account_id, package.id));
     DONE(pawl_rotation_report(store, account_id, UINT32_MAX));
     DONE(pawl_rotation_get(store, account_id, &rotation));
