@@ -19,7 +19,7 @@ public struct RotationOptions: Sendable, Hashable {
     public var readback: Duration?
     /// How many one-time keys are with the server, at most 500; nil: 100, 0: none.
     public var oneTimeKeys: Int?
-    /// It gets more when it has fewer than that; nil or 0: 20.
+    /// It gets more when it has fewer than that; nil: 20, 0: when it has none.
     public var oneTimeFloor: Int?
 
     /// Options, the defaults by default.
@@ -50,6 +50,7 @@ public struct RotationOptions: Sendable, Hashable {
         table.readback_ns = nilMeansDefault(readback)
         table.one_time_count = UInt32(exactly: oneTimeKeys ?? 0) ?? .max
         table.one_time_floor = UInt32(exactly: oneTimeFloor ?? 0) ?? .max
+        if oneTimeFloor == 0, oneTimeKeys != 0 { table.one_time_floor = 1 }
         return table
     }
 }

@@ -212,7 +212,9 @@ extension Store {
         do throws(Failure) {
             if let buffer = try transaction.get(.package(account, package.id)) {
                 let own = try PackageRecord(decoding: buffer)
-                isKnown = try KeyPackage.hash(own.published).bytes.sameBytes(as: package.hash.bytes)
+                let hash = try KeyPackage.hash(own.published)
+                isKnown = hash.bytes.sameBytes(as: package.hash.bytes)
+                withExtendedLifetime((own, hash, package)) {}
             }
         } catch {
             guard error == .corrupt(.record) else { throw error }
