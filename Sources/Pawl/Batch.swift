@@ -244,7 +244,7 @@ public struct Batch: ~Copyable {
     }
 
     /// Settles a request, see ``Store/answer(_:with:)``.
-    public borrowing func answer(_ item: Item.ID, with body: [UInt8]) throws(PawlError) {
+    public borrowing func answer(_ item: Item.ID, with body: [UInt8] = []) throws(PawlError) {
         try calls.answer(item, body)
     }
 

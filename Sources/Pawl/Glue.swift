@@ -32,6 +32,8 @@ extension pawl_account: Sized {}
 extension pawl_item: Sized {}
 extension pawl_package_options: Sized {}
 extension pawl_package: Sized {}
+extension pawl_rotation_options: Sized {}
+extension pawl_rotation: Sized {}
 extension pawl_peer: Sized {}
 extension pawl_start_options: Sized {}
 extension pawl_session: Sized {}
@@ -121,6 +123,32 @@ struct View: ~Copyable {
     ) throws(PawlError) -> Value {
         guard let only = try map(read, make).first else { throw PawlError(PAWL_INTERNAL) }
         return only
+    }
+
+    /// The items, with the packages that some of them carry.
+    borrowing func items() throws(PawlError) -> [Item] {
+        var values: [Item] = []
+        for index in 0..<pawl_view_count(view) {
+            var row = pawl_item.sized()
+            try check(pawl_view_item(view, index, &row))
+            values.append(Item(row, try packages(Item.packageCount(row), ofItem: index)))
+        }
+        return values
+    }
+
+    private borrowing func packages(
+        _ count: Int?, ofItem index: Int
+    ) throws(PawlError) -> Item.Packages? {
+        guard let count else { return nil }
+        var package: KeyPackage?
+        var keys: [OneTimeKey] = []
+        for place in 0..<count {
+            var row = pawl_package.sized()
+            try check(pawl_view_item_package(view, index, place, &row))
+            package = package ?? KeyPackage(row)
+            if let key = OneTimeKey(row) { keys.append(key) }
+        }
+        return Item.Packages(package: package, oneTimeKeys: keys)
     }
 
     /// What the rows say without their secrets.

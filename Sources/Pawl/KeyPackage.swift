@@ -21,6 +21,18 @@ public struct KeyPackage: Sendable, Hashable, Identifiable {
     /// Names a key package: 16 random bytes.
     public typealias ID = Identifier<KeyPackage>
 
+    /// Where a package is on its way.
+    public enum State: UInt32, Sendable, Hashable {
+        /// ``Account/createPackage(oneTimeKeys:lifetime:)`` made it; the host deletes it.
+        case own
+        /// It is drawn, and not answered for yet.
+        case staged
+        /// It is published.
+        case current
+        /// It is replaced, and kept until ``KeyPackage/removal``.
+        case superseded
+    }
+
     /// Names it among those of its account.
     public let id: ID
     /// What a server may give to anybody: at most 4,096 bytes.
@@ -29,8 +41,12 @@ public struct KeyPackage: Sendable, Hashable, Identifiable {
     public let notBefore: Timestamp
     /// Until when peers take it.
     public let notAfter: Timestamp
-    /// How many of its one-time keys nobody has used yet.
+    /// How many of its one-time keys nobody has used yet; 0 in an ``Item``.
     public let oneTimeKeyCount: Int
+    /// Where it is on its way; nil for something that this version does not know.
+    public let state: State?
+    /// When it is erased, if it is superseded; else nil.
+    public let removal: Timestamp?
 
     /// Nil for the row of a one-time key.
     init?(_ row: pawl_package) {
@@ -40,6 +56,8 @@ public struct KeyPackage: Sendable, Hashable, Identifiable {
         notBefore = Timestamp(nanoseconds: row.not_before_ns)
         notAfter = Timestamp(nanoseconds: row.not_after_ns)
         oneTimeKeyCount = Int(row.one_time_count)
+        state = State(rawValue: row.state)
+        removal = .unlessNever(row.remove_ns)
     }
 }
 
@@ -69,8 +87,8 @@ extension Account {
     /// - Parameters:
     ///   - oneTimeKeys: how many to draw, 0 to 500.
     ///   - lifetime: for how long peers take it, at most 90 days; nil: 90 days.
-    /// - Throws: ``PawlError/Reason/limitPackages`` (16 packages), ``PawlError/Code/notFound`` (no
-    ///   such account any more).
+    /// - Throws: ``PawlError/Reason/limitPackages`` (16 packages),
+    ///   ``PawlError/Reason/stateRotation``, ``PawlError/Code/notFound`` (no such account any more).
     public func createPackage(
         oneTimeKeys: Int = 100, lifetime: Duration? = nil
     ) async throws(PawlError) -> (package: KeyPackage, oneTimeKeys: [OneTimeKey]) {
@@ -87,7 +105,7 @@ extension Account {
     /// Erases the private half of a package and those of its one-time keys: who uses it from now on
     /// cannot be read.
     ///
-    /// - Throws: ``PawlError/Code/notFound``.
+    /// - Throws: ``PawlError/Code/notFound``, ``PawlError/Reason/stateRotation`` (it is in use).
     public func deletePackage(_ package: KeyPackage.ID) async throws(PawlError) {
         try await store.run { calls throws(PawlError) in try calls.deletePackage(package, id) }
     }

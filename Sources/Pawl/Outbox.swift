@@ -11,7 +11,7 @@ public struct Item: Sendable, Hashable, Identifiable {
     public enum Content: Sendable, Hashable {
         /// Bytes for the peer: deliver them, then ``Store/ack(_:)``.
         case frame([UInt8])
-        /// Something to fetch: do it, then ``Store/answer(_:with:)``.
+        /// Something to fetch or publish: do it, then ``Store/answer(_:with:)``.
         case request(Request)
         /// Something that is true now: note it, then ``Store/ack(_:)``.
         case event(Event)
@@ -19,8 +19,42 @@ public struct Item: Sendable, Hashable, Identifiable {
 
     /// What the host is asked for.
     public enum Request: UInt32, Sendable, Hashable {
-        /// A fresh key package of ``Item/peer``; answer with its bytes.
+        /// Fetch a fresh key package of ``Item/peer``; answer with its bytes.
         case package = 1
+        /// Have the server serve ``Item/packages`` in place of what it has; answer with nothing when
+        /// it does.
+        case publish
+        /// Give the server the one-time keys in ``Item/packages``, more of the package that it
+        /// serves; answer with nothing.
+        case publishKeys
+        /// Fetch the account's own package as an initiator would; answer with its bytes, or with
+        /// nothing if the server has none.
+        case readBack
+    }
+
+    /// What the host is asked to publish.
+    public struct Packages: Sendable, Hashable {
+        /// The package; nil: it is with the server.
+        public let package: KeyPackage?
+        /// One-time keys, of it or of the one that is with the server.
+        public let oneTimeKeys: [OneTimeKey]
+    }
+
+    /// How what the server serves differs from what it should. Another package is published as soon
+    /// as may be.
+    public enum Publication: UInt64, Sendable, Hashable, CaseIterable {
+        /// There is none.
+        case absent = 1
+        /// Its time is over, and nobody answered for the next one.
+        case expired
+        /// It is one of the account that is no longer published.
+        case superseded
+        /// It is of the account's identity, but not stored here.
+        case unknown
+        /// It is of another identity: somebody may stand between.
+        case foreign
+        /// It is no package, or one that nobody signed.
+        case unreadable
     }
 
     /// What happened.
@@ -44,6 +78,8 @@ public struct Item: Sendable, Hashable, Identifiable {
         case sessionClosed
         /// The message with this ticket will not be sent: its session is over.
         case unsent(Item.ID)
+        /// The server does not serve what it should.
+        case publication(Publication)
     }
 
     /// Its number: greater than that of every item before it in the same store.
@@ -57,8 +93,10 @@ public struct Item: Sendable, Hashable, Identifiable {
     public let account: Account.ID
     /// The session that it is about; nil: none.
     public let session: Session.ID?
-    /// Who is at the other end.
+    /// Who is at the other end; of a request about the account's own packages the account itself.
     public let peer: Identity
+    /// What a request to publish is about; of other items nil.
+    public let packages: Packages?
     /// How often it was handed out before.
     public let attempts: Int
     /// When it was put into the outbox.
@@ -66,7 +104,7 @@ public struct Item: Sendable, Hashable, Identifiable {
     /// When it may be handed out to somebody else.
     public let leaseEnd: Timestamp
 
-    init(_ row: pawl_item) {
+    init(_ row: pawl_item, _ packages: Packages?) {
         id = row.seq
         content = Content(row)
         ticket = row.kind == UInt32(PAWL_ITEM_FRAME) && row.count > 0 ? row.count : nil
@@ -74,9 +112,20 @@ public struct Item: Sendable, Hashable, Identifiable {
         session = .unlessZero(row.session)
         peer = Identity(
             row.peer_signing_key, row.peer_agreement_key, row.peer_name, row.peer_name_size)
+        self.packages = packages
         attempts = Int(row.attempts)
         created = Timestamp(nanoseconds: row.created_ns)
         leaseEnd = Timestamp(nanoseconds: row.lease_ns)
+    }
+
+    /// How many packages and one-time keys a row carries; nil: it is no request to publish.
+    static func packageCount(_ row: pawl_item) -> Int? {
+        guard row.kind == UInt32(PAWL_ITEM_REQUEST) else { return nil }
+        switch Request(rawValue: row.what) {
+        case .publish: return Int(clamping: row.count) + 1
+        case .publishKeys: return Int(clamping: row.count)
+        case .package, .readBack, nil: return nil
+        }
     }
 }
 
@@ -109,6 +158,9 @@ extension Item.Event {
         case UInt32(PAWL_EVENT_STALLED): self = .stalled(Int(clamping: row.count))
         case UInt32(PAWL_EVENT_SESSION_CLOSED): self = .sessionClosed
         case UInt32(PAWL_EVENT_UNSENT): self = .unsent(row.count)
+        case UInt32(PAWL_EVENT_PUBLICATION):
+            guard let found = Item.Publication(rawValue: row.count) else { return nil }
+            self = .publication(found)
         default: return nil
         }
     }
@@ -128,7 +180,8 @@ extension Store {
     }
 
     /// Settles up to 10,000 items, all or none, because they are done: delivered or noted. A
-    /// request is given up. No lease is needed, and settling again is allowed.
+    /// request is given up; what is to be published is asked for again an hour later. No lease is
+    /// needed, and settling again is allowed.
     ///
     /// - Throws: ``PawlError/Code/notFound`` (no item ever had this number).
     public func ack(_ items: [Item.ID]) throws(PawlError) {
@@ -150,10 +203,12 @@ extension Store {
     ///
     /// - Parameters:
     ///   - item: which one.
-    ///   - body: for ``Item/Request/package`` what ``Account/startSession(with:package:)`` takes.
-    /// - Throws: ``PawlError/Reason/misuseFlags`` (not a request), ``PawlError/Code/notFound`` (no
-    ///   item ever had this number), and what ``Account/startSession(with:package:)`` does.
-    public func answer(_ item: Item.ID, with body: [UInt8]) throws(PawlError) {
+    ///   - body: for ``Item/Request/package`` what ``Account/startSession(with:package:)`` takes;
+    ///     for ``Item/Request/readBack`` what the server has; else nothing.
+    /// - Throws: ``PawlError/Reason/misuseFlags`` (not a request), ``PawlError/Reason/misuseSize``
+    ///   (bytes where nothing is to be answered), ``PawlError/Code/notFound`` (no item ever had
+    ///   this number), and what ``Account/startSession(with:package:)`` does.
+    public func answer(_ item: Item.ID, with body: [UInt8] = []) throws(PawlError) {
         try run { calls throws(PawlError) in try calls.answer(item, body) }
     }
 }

@@ -132,6 +132,8 @@ extension PawlError.Reason {
     public static let stateReservation = Self(rawValue: PAWL_STATE_RESERVATION)
     /// Messages of this session wait for epochs of their own: send, do not encrypt.
     public static let stateMode = Self(rawValue: PAWL_STATE_MODE)
+    /// This account's packages rotate by themselves; see ``Store/rotateNow(_:)``.
+    public static let stateRotation = Self(rawValue: PAWL_STATE_ROTATION)
     /// The secret is above 16 MiB.
     public static let limitSecret = Self(rawValue: PAWL_LIMIT_SECRET)
     /// More than 64 attributes.

@@ -223,8 +223,7 @@ extension Calls {
 
     func take(limit: Int, lease: Duration?) throws(PawlError) -> [Item] {
         let store = try handle()
-        return try View { pawl_outbox_take(store, limit, nilMeansDefault(lease), $0) }
-            .map(pawl_view_item, Item.init)
+        return try View { pawl_outbox_take(store, limit, nilMeansDefault(lease), $0) }.items()
     }
 
     func ack(_ items: [Item.ID]) throws(PawlError) {

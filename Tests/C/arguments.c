@@ -1136,6 +1136,116 @@ static void package_calls(void *unused) {
     finish_session();
 }
 
+/* In the shape of the other functions that give rows. */
+static pawl_status published(const pawl_view *view, size_t row, pawl_package *package) {
+    return pawl_view_item_package(view, row, 0, package);
+}
+
+static void rotation_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    pawl_rotation rotation = PAWL_INIT(pawl_rotation);
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_now(store, account_id)); /* none begun */
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_report(store, account_id, 1));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_get(store, account_id, &rotation));
+
+    pawl_rotation_options good = PAWL_INIT(pawl_rotation_options);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_begin(NULL, account_id, &good));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_begin(store, NULL, &good));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_begin(store, no_id, &good));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_begin(store, no_id, NULL));
+    STRUCT_SIZES(pawl_rotation_options, good, pawl_rotation_begin(store, account_id, object));
+    pawl_rotation_options bad = good;
+    const uint32_t flags[] = {2, 3, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        bad.flags = flags[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_rotation_begin(store, account_id, &bad));
+    }
+    bad.flags = PAWL_ROTATION_NO_KEYS; /* and keys */
+    bad.one_time_count = 1;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_rotation_begin(store, account_id, &bad));
+    bad.one_time_count = 0;
+    bad.one_time_floor = 1;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_rotation_begin(store, account_id, &bad));
+    const uint32_t counts[] = {501, 65536, INT32_MAX, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        bad = good;
+        bad.one_time_count = counts[i];
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_rotation_begin(store, account_id, &bad));
+    }
+    const int64_t spans[] = {-1, INT64_MIN, INT64_MIN + 1, PAWL_PACKAGE_LIFETIME_DEFAULT + 1, INT64_MAX};
+    for (size_t i = 0; i < sizeof spans / sizeof *spans; i++) {
+        int64_t *const fields[] = {&bad.rotate_ns,        &bad.lifetime_ns,      &bad.keep_ns,
+                                   &bad.welcome_delay_ns, &bad.welcome_pause_ns, &bad.readback_ns};
+        for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
+            bad = good;
+            *fields[k] = spans[i];
+            REFUSED_AS(PAWL_MISUSE_TIME, pawl_rotation_begin(store, account_id, &bad));
+        }
+    }
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_get(store, account_id, &rotation)); /* none of these began it */
+    STRUCT_GROWN(pawl_rotation_options, good, pawl_rotation_begin(store, account_id, object));
+    bad = good;
+    bad.one_time_count = 500;
+    bad.one_time_floor = UINT32_MAX; /* not above the count */
+    DONE(pawl_rotation_begin(store, account_id, &bad));
+    bad.one_time_count = 2;
+    DONE(pawl_rotation_begin(store, account_id, &bad));
+
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_now(NULL, account_id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_now(store, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_now(store, no_id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_report(NULL, account_id, 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_report(store, NULL, 0));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_report(store, no_id, 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_get(NULL, account_id, &rotation));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_get(store, NULL, &rotation));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_rotation_get(store, account_id, NULL));
+    memset(&rotation, 0xAA, sizeof rotation);
+    rotation.struct_size = sizeof rotation;
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_rotation_get(store, no_id, &rotation));
+    const uint8_t *bytes = (const uint8_t *)&rotation;
+    for (size_t i = 4; i < sizeof rotation; i++) CHECK(bytes[i] == 0);
+    OUTPUT_SIZES(pawl_rotation, PAWL_OK, pawl_rotation_get(store, account_id, object));
+
+    /* What is to be published. */
+    DONE(pawl_store_run_due(store, 10, NULL, NULL));
+    pawl_view *own = items, *asked = NULL;
+    DONE(pawl_outbox_take(store, 10, 0, &asked));
+    pawl_item item = PAWL_INIT(pawl_item);
+    DONE(pawl_view_item(asked, 0, &item));
+    CHECK(item.what == PAWL_REQUEST_PUBLISH && item.count == 2);
+    items = asked;
+    ROWS(pawl_package, published, items);
+    items = own;
+    pawl_package package = PAWL_INIT(pawl_package);
+    for (size_t i = 0; i < 3; i++) {
+        DONE(pawl_view_item_package(asked, 0, i, &package));
+        CHECK(package.kind == (i == 0 ? PAWL_PACKAGE : PAWL_PACKAGE_ONE_TIME) && package.key_id == i);
+        CHECK(package.bytes_size > 0 && package.state == PAWL_PACKAGE_STAGED);
+    }
+    const size_t behind[] = {3, 4, 10000, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 64, SIZE_MAX / 16};
+    for (size_t i = 0; i < sizeof behind / sizeof *behind; i++) {
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_package(asked, 0, behind[i], &package));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_package(asked, behind[i], 0, &package));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_package(items, 0, behind[i], &package));
+    }
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_package(items, 0, 0, &package)); /* a frame */
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_outbox_answer(store, item.seq, "x", 1));
+    DONE(pawl_rotation_report(store, account_id, UINT32_MAX)); /* nothing is published yet */
+    DONE(pawl_rotation_get(store, account_id, &rotation));
+    CHECK(rotation.one_time_count == 0);
+    DONE(pawl_outbox_answer(store, item.seq, NULL, 0));
+    GIVES_VIEW(PAWL_STATE_ROTATION, pawl_package_create(store, account_id, NULL, view_));
+    DONE(pawl_view_item_package(asked, 0, 0, &package));
+    REFUSED_AS(PAWL_STATE_ROTATION, pawl_package_delete(store, account_id, package.id));
+    DONE(pawl_rotation_report(store, account_id, UINT32_MAX));
+    DONE(pawl_rotation_get(store, account_id, &rotation));
+    CHECK(rotation.one_time_count == UINT32_MAX);
+    CALL(pawl_view_close(asked));
+    finish_session();
+}
+
 static void peer_calls(void *unused) {
     (void)unused;
     pawl_view *view = NULL;
@@ -1611,6 +1721,7 @@ GROUP(account_calls)
 GROUP(safety_numbers)
 GROUP(session_rows)
 GROUP(package_calls)
+GROUP(rotation_calls)
 GROUP(peer_calls)
 GROUP(session_calls)
 GROUP(rekey_calls)
@@ -1638,6 +1749,7 @@ int main(void) {
     RUN(safety_numbers_group);
     RUN(session_rows_group);
     RUN(package_calls_group);
+    RUN(rotation_calls_group);
     RUN(peer_calls_group);
     RUN(session_calls_group);
     RUN(rekey_calls_group);

@@ -67,6 +67,11 @@ import Testing
         same(type(of: PawlABI.pawl_package_list), type(of: CPawl.pawl_package_list))
         same(type(of: PawlABI.pawl_package_delete), type(of: CPawl.pawl_package_delete))
         same(type(of: PawlABI.pawl_view_package), type(of: CPawl.pawl_view_package))
+        same(type(of: PawlABI.pawl_view_item_package), type(of: CPawl.pawl_view_item_package))
+        same(type(of: PawlABI.pawl_rotation_begin), type(of: CPawl.pawl_rotation_begin))
+        same(type(of: PawlABI.pawl_rotation_now), type(of: CPawl.pawl_rotation_now))
+        same(type(of: PawlABI.pawl_rotation_report), type(of: CPawl.pawl_rotation_report))
+        same(type(of: PawlABI.pawl_rotation_get), type(of: CPawl.pawl_rotation_get))
         same(
             type(of: PawlABI.pawl_account_set_min_suite), type(of: CPawl.pawl_account_set_min_suite)
         )
@@ -134,5 +139,8 @@ import Testing
         expect(pawl_identity.self, 88)
         expect(pawl_account.self, 112)
         expect(pawl_item.self, 176)
+        expect(pawl_package.self, 80)
+        expect(pawl_rotation_options.self, 64)
+        expect(pawl_rotation.self, 32)
     }
 }
