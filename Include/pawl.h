@@ -685,7 +685,7 @@ typedef struct pawl_item {
     uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
     const uint8_t *peer_name;
     size_t peer_name_size;
-    const uint8_t *body; /* the frame; else empty */
+    const uint8_t *body; /* the frame; of a request to publish what pawl_view_item_package reads; else empty */
     size_t body_size;
 } pawl_item;
 

@@ -30,16 +30,18 @@ package struct Rotation {
         package var poolFloor: UInt32 = 20
 
         package static let day = 24 * Backoff.hour
+        /// A package's life, and the most of what is counted in it.
+        fileprivate static let longest = KeyPackage.lifetimeLimit * 1_000_000
 
         package init() {}
 
         /// `misuse` for what contradicts itself.
         package func check() throws(Failure) {
-            let longest = KeyPackage.lifetimeLimit * 1_000_000
-            guard (Backoff.minute...longest).contains(lifetime),
-                (Backoff.second..<lifetime).contains(rotate), (0...longest).contains(keep),
-                (0...Backoff.hour).contains(welcomeDelay), (0...longest).contains(welcomePause),
-                (Backoff.minute...longest).contains(readback)
+            guard (Backoff.minute...Self.longest).contains(lifetime),
+                (Backoff.second..<lifetime).contains(rotate), (0...Self.longest).contains(keep),
+                (0...Backoff.hour).contains(welcomeDelay),
+                (0...Self.longest).contains(welcomePause),
+                (Backoff.minute...Self.longest).contains(readback)
             else { throw .misuse(.time) }
             guard pool <= PackageRecord.oneTimeLimit, poolFloor <= pool else {
                 throw .misuse(.size)
@@ -213,7 +215,7 @@ package struct Rotation {
         if let batch { self.batch?.asking = batch.asking.trusted(now: now) }
         let pause = Backoff.after(options.welcomePause, options.welcomeDelay)
         if lastWelcome > Backoff.after(now, pause) { lastWelcome = .min }
-        let last = Backoff.after(Backoff.after(now, options.lifetime), Self.skew)
+        let last = Backoff.after(Backoff.after(now, Options.longest), Self.skew)
         for place in superseded.indices where superseded[place].removeAt > last {
             superseded[place].removeAt = Backoff.after(now, options.keep)
         }

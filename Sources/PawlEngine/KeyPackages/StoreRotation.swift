@@ -132,6 +132,7 @@ extension Store {
             let package = try PackageRecord(decoding: buffer)
             let keys = try transaction.publishedKeys(account, staged.id, 1, staged.oneTime)
             let body = try Publication.write(package: package.published, keys: keys)
+            withExtendedLifetime(package) {}
             rotation.askedAgain(
                 toPublish: try transaction.ask(.publish, account, keys: keys.count, body))
         case .publishKeysAgain(let id, let batch):
@@ -235,6 +236,7 @@ private struct PlannedDraft {
 
     func draw(now: Int64) throws(Failure) -> PackageDraft {
         if let package {
+            defer { withExtendedLifetime(package) {} }
             return try PackageDraft(
                 record, keysOf: KeyPackage(own: package.published), count: count, from: first,
                 now: now)
@@ -282,7 +284,9 @@ extension Transaction {
             guard !overflow, let buffer = try get(.oneTime(account, package, number)) else {
                 continue
             }
-            keys.append(try SecretBuffer(copying: PackageRecord(decoding: buffer).published))
+            let record = try PackageRecord(decoding: buffer)
+            keys.append(try SecretBuffer(copying: record.published))
+            withExtendedLifetime(record) {}
         }
         return keys
     }
