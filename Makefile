@@ -48,18 +48,21 @@ EMBEDDED = -Osize -Xllvm -sil-disable-pass=closure-specialize -parse-as-library 
     $(patsubst %,-Xcc -fmodule-map-file=%,$(MAPS) $B/stubs/module.modulemap)
 TARGET_INFO = $(shell $(SWIFTC) -print-target-info | sed -n 's/.*"$(1)": "\(.*\)".*/\1/p' | head -n 1)
 TABLES = $(call TARGET_INFO,runtimeResourcePath)/embedded/$(call TARGET_INFO,triple)/libswiftUnicodeDataTables.a
-LIBS = $(shell pkg-config --libs libsodium sqlite3) -lm -lpthread
+SYSTEM_LIBS = $(shell pkg-config --libs libsodium sqlite3) -lm -lpthread
+LIBS = $(SYSTEM_LIBS)
 
 WARNINGS := -Wall -Wextra -Wpedantic -Werror
 C_FLAGS := -std=c99 -O1 -g $(WARNINGS) -IInclude
 C_LINK := -L$B -lpawl -lpthread -Wl,-rpath,$(CURDIR)/$B
 C_TESTS := $(patsubst Tests/C/%.c,$B/tests/%,$(wildcard Tests/C/*.c))
+PQ_TESTS := $(addprefix $B/pq/,suites vectors arguments rekey_processes session_erase session_kill session_races \
+    session_restore)
 EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: lib examples demo pictures test test-long bench fuzz lint install clean help packages toolchain FORCE \
-    test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
+    pq test-pq test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
     test-fuzz
 
 lib: $B/$(SO) $B/$(SO_LINK) $B/libpawl.a $B/pawl.pc ## build/libpawl.so.0, libpawl.a and pawl.pc
@@ -85,16 +88,19 @@ $B/pawl.map: Makefile
 	@mkdir -p $B
 	echo 'PAWL_0 { global: pawl_*; local: *; };' > $@
 
-# What the tests of suite 2 run against: the library over a stand-in for X-Wing.
+# What the tests of suite 2 run against: the library over a stand-in for X-Wing, and over a libsodium that has it.
 KEM :=
 $B/kem/pawl.o: KEM := -Xcc -ITests/Kem
 $B/kem/pawl.o: Tests/Kem/sodium.h
+$B/pq/pawl.o: KEM := -Xcc -I$B/sodium/include
+$B/pq/%: private C_FLAGS += -I$B/sodium/include
+$B/pq/%: private LIBS = -L$B/sodium/lib -Wl,-rpath,$(CURDIR)/$B/sodium/lib $(SYSTEM_LIBS)
 
-$B/pawl.o $B/kem/pawl.o: $(SOURCES) $(FOLDERS) $(HEADERS) $(MAPS) $B/stubs/module.modulemap | toolchain
+$B/pawl.o $B/kem/pawl.o $B/pq/pawl.o: $(SOURCES) $(FOLDERS) $(HEADERS) $(MAPS) $B/stubs/module.modulemap | toolchain
 	@mkdir -p $(@D)
 	$(SWIFTC) -c $(EMBEDDED) $(SOURCES) -o $@
 
-$B/$(SO) $B/kem/$(SO): %/$(SO): %/pawl.o $B/pawl.map
+$B/$(SO) $B/kem/$(SO) $B/pq/$(SO): %/$(SO): %/pawl.o $B/pawl.map
 	$(CC) $(SO_FLAGS) $< $(TABLES) $(LIBS) -o $@
 	$(STRIP) $@
 
@@ -132,12 +138,16 @@ $B/tests/%: Tests/C/%.c $(wildcard Tests/C/*.h) Include/pawl.h | lib
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
 
-$B/kem/suites: Tests/C/suites.c $(wildcard Tests/C/*.h) Include/pawl.h $B/kem/$(SO) $B/tests/suites
-	$(CC) $(C_FLAGS) -D_GNU_SOURCE -DOLD_PAWL='"$(CURDIR)/$B/tests/suites"' $< -o $@ $B/kem/$(SO) $(LIBS) \
-	    -Wl,-rpath,$(CURDIR)/$B/kem
+.SECONDEXPANSION:
+$B/kem/suites $(PQ_TESTS): Tests/C/$$(@F).c $(wildcard Tests/C/*.h) Include/pawl.h $$(@D)/$(SO) $B/tests/suites
+	$(CC) $(C_FLAGS) -D_GNU_SOURCE -DOLD_PAWL='"$(CURDIR)/$B/tests/suites"' $< -o $@ $(@D)/$(SO) $(LIBS) \
+	    -Wl,-rpath,$(CURDIR)/$(@D)
 
 $B/%_bench: Tests/Benchmarks/%_bench.c Tests/Benchmarks/bench.h Include/pawl.h | lib
 	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
+
+$B/pq/%_bench: Tests/Benchmarks/%_bench.c Tests/Benchmarks/bench.h Include/pawl.h $B/pq/$(SO)
+	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $B/pq/$(SO) $(LIBS) -Wl,-rpath,$(CURDIR)/$B/pq
 
 $B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
 	@mkdir -p $B
@@ -151,14 +161,15 @@ pictures: lib ## the documentation's pictures, and prints them as Mermaid text
 	@PYTHONPATH=Bindings/Python/src PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(PYTHON) \
 	    Bindings/Python/examples/draw_rekey.py Sources/Pawl/Pawl.docc/Resources/rekey.svg
 
-bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/load_bench ## name,metric,value lines against the floor
+bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/load_bench ## name,metric,value lines against the floor; X-Wing after test-pq
 	@$B/store_bench $B/$(SO) $B/load_bench
 	@$B/session_bench
 	@$B/rekey_bench
+	@[ ! -e $B/sodium/lib ] || { $(MAKE) -s $B/pq/rekey_bench && PAWL_BENCH_QUICK=1 $B/pq/rekey_bench; }
 
 # ---------------------------------------------------------------- tests
 
-test: packages lib test-swift test-c test-python test-library test-valgrind test-install ## all suites
+test: packages lib test-swift test-c test-python test-pq test-library test-valgrind test-install ## all suites
 test: test-example test-readme test-fuzz
 
 test-swift: toolchain
@@ -170,8 +181,18 @@ test-c: $(C_TESTS) $B/kem/suites
 $B/venv/.made: Makefile
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.9 or newer is needed" if sys.version_info < (3, 9) else 0)'
 	$(PYTHON) -m venv --clear $B/venv
-	$B/venv/bin/pip install --quiet pytest mypy pynacl
+	$B/venv/bin/pip install --quiet pytest mypy pynacl kyber-py
 	@touch $@
+
+# Where no libsodium with X-Wing can be had, test-pq says so and passes.
+test-pq: toolchain ## suite 2 with X-Wing itself: fetches Debian's newest libsodium to build/sodium, without installing it
+	@Tests/Scripts/sodium $B/sodium
+	@! [ -e $B/sodium/lib ] || $(MAKE) --no-print-directory pq
+
+pq: $(PQ_TESTS) $B/venv/.made
+	@Tests/Scripts/each $(PQ_TESTS)
+	PAWL_LIBRARY=$(CURDIR)/$B/pq/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Oracle
+	PAWL_LIBRARY=$(CURDIR)/$B/pq/$(SO) PAWL_KEM=X-Wing $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Kem
 
 test-python: $B/venv/.made lib $B/kem/$(SO)
 	cd Bindings/Python && PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(CURDIR)/$B/venv/bin/python -m pytest -q

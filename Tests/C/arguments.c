@@ -963,7 +963,7 @@ static void prepare_session(void) {
     MUST(pawl_outbox_take(store, 10, 0, &items));
     pawl_item item = PAWL_INIT(pawl_item);
     MUST(pawl_view_item(items, 0, &item));
-    uint8_t out[512];
+    uint8_t out[2048];
     size_t size = 0;
     pawl_frame frame = PAWL_INIT(pawl_frame);
     frame.flags = PAWL_RECEIVE_KEEP;

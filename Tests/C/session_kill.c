@@ -6,7 +6,7 @@
 
 #define ENTRIES 3000
 #define TEXTS 4000
-#define ROOM 400
+#define ROOM 2048
 #define START_MAX 3 /* sessions that one child starts; a peer may have 8 */
 
 enum { FRESH, TRIED, RECEIVED };

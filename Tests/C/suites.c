@@ -1,6 +1,6 @@
 /* The two suites. The Makefile builds this twice: against the library as it is, and against one over a stand-in for
  * X-Wing (Tests/Kem), which also meets the first, as a peer or as its own older self: OLD_PAWL is this program, linked
- * to that. */
+ * to that. make test-pq builds it a third time, over a libsodium that has X-Wing. */
 #include "sessions.h"
 
 #ifndef OLD_PAWL
@@ -352,7 +352,8 @@ int main(int argc, char **argv) {
     pair_start(&p, KIND_MEMORY);
     has_xwing = set_min(&p.bob, PAWL_SUITE_XWING) == PAWL_OK;
     pair_end(&p);
-    printf(has_xwing ? "suites 1 and 2\n" : "suite 1 alone: what needs suite 2 is tested by build/kem/suites\n");
+    printf(has_xwing ? "suites 1 and 2\n"
+                     : "suite 1 alone: what needs suite 2 is tested by build/kem/suites and make test-pq\n");
     RUN(sizes_of_packages);
     RUN(strongest_with_one_time_key);
     RUN(strongest_without_one_time_key);

@@ -1,7 +1,8 @@
-"""make_session_fixture.py writes session-1.pawl and rekeying-1.pawl, as StorageFormat.md says, from the vectors' secrets.
+"""make_session_fixture.py writes session-1.pawl, session-2.pawl (suite 2) and rekeying-1.pawl, as StorageFormat.md says,
+from the vectors' secrets.
 
-In the one are two accounts: the initiator with its side of both sessions, as right after their starts, and the
-responder with its package and one-time keys. In the other are both sides of the vectors' rekeying as they are `held`: the
+In the first two are two accounts: the initiator with its side of both sessions, as right after their starts, and the
+responder with its package and one-time keys. In the last are both sides of the vectors' rekeying as they are `held`: the
 initiator's when it has offered epoch 1, the responder's when it has answered for epoch 2. The vectors' frames can be
 received in both. Once released they are never made again."""
 
@@ -19,9 +20,8 @@ import read_store  # noqa: E402
 import wire  # noqa: E402
 from read_store import AT_ONCE, Account, Records, untouched  # noqa: E402
 
-VECTORS = HERE.parent / "Vectors" / "session-1.json"
 TARGET = HERE.parent / "Fixtures" / "session-1.pawl"
-REKEYING = TARGET.with_name("rekeying-1.pawl")
+SUITE_2, REKEYING = TARGET.with_name("session-2.pawl"), TARGET.with_name("rekeying-1.pawl")
 RAW, INITIATOR, RESPONDER = bytes(range(32)), bytes(range(16)), bytes(range(16, 32))
 DAY = 86_400 * 10**9
 OUTBOUND, CONFIRMED, SENDABLE = 1, 2, 4
@@ -43,19 +43,22 @@ def content(vectors: Dict[str, Any]) -> Tuple[List[Account], Records]:
     theirs = {"signing": h(its["signing_key"]), "agreement": h(its["agreement_key"]),
               "name": its["name"].encode()}
     deadlines = [{"kind": SET_UP_DEADLINE, "subject": id, "due": now + DAY} for id in ids]
-    private = {"account": RESPONDER, "package": h(package["id"]), "created": now, "kem": b""}
+    private = {"account": RESPONDER, "package": h(package["id"]), "created": now}
+    suite = max(h(package["suites"]))
     return [account(INITIATOR, vectors["initiator"], now), account(RESPONDER, its, now)], {
         0x32: [SimpleNamespace(
-            **private, secret=h(package["init_secret"]), published=h(package["bytes"]))],
+            **private, secret=h(package["init_secret"]), kem=h(package.get("kem_secret", "")),
+            published=h(package["bytes"]))],
         0x33: [SimpleNamespace(
-            **private, number=key["id"], secret=h(key["secret"]), published=h(key["bytes"]))
+            **private, number=key["id"], secret=h(key["secret"]), kem=h(key.get("kem_secret", "")),
+            published=h(key["bytes"]))
             for key in vectors["one_time_keys"]],
         0x35: [SimpleNamespace(
-            **theirs, account=INITIATOR, trust=0, suite=1, changed=now, reset=AT_ONCE, waiting=[],
+            **theirs, account=INITIATOR, trust=0, suite=suite, changed=now, reset=AT_ONCE, waiting=[],
             sending=len(ids) - 1, sessions=[SimpleNamespace(
                 id=id, created=vectors["now"], flags=OUTBOUND | SENDABLE) for id in ids])],
         0x38: [SimpleNamespace(
-            **theirs, id=id, account=INITIATOR, side=0, suite=1, created=session["created"],
+            **theirs, id=id, account=INITIATOR, side=0, suite=suite, created=session["created"],
             not_after=package["not_after"], filters=h(*session["filters"]),
             sending=h(session["chains"][0]), receiving=h(session["chains"][1]),
             **untouched(now, h(session["root"])),
@@ -116,13 +119,17 @@ def rekeying(vectors: Dict[str, Any]) -> Tuple[List[Account], Records]:
             {kind: rows[0][kind] + rows[1][kind] for kind in rows[0]})
 
 
-def load() -> Dict[str, Any]:
-    return dict(json.loads(VECTORS.read_text(encoding="utf-8")))
+def load(fixture: Path) -> Dict[str, Any]:
+    source = make_vectors.TARGET_2 if fixture == SUITE_2 else make_vectors.TARGET
+    return dict(json.loads(source.read_text(encoding="utf-8")))
+
+
+MAKERS = {TARGET: content, SUITE_2: content, REKEYING: rekeying}
 
 
 if __name__ == "__main__":
-    for target, make in ((TARGET, content), (REKEYING, rekeying)):
+    for target, make in MAKERS.items():
         assert not target.exists(), "a fixture is never made again"
-        read_store.write(str(target), RAW, [], *make(load()))
+        read_store.write(str(target), RAW, [], *make(load(target)))
         target.with_suffix(".json").write_text(json.dumps(
             {"key": RAW.hex(), "initiator": INITIATOR.hex(), "responder": RESPONDER.hex()}, indent=1) + "\n")

@@ -545,7 +545,7 @@ def test_the_oracle_reads_a_peer_with_other_keys(world: World) -> None:
     joined = started[:15] + bytes([started[15] | 1])
     peer = the(records[0x35], account=world.bob)
     assert (peer.trust, peer.signing, peer.agreement) == (1, old.signing, old.agreement)
-    waiting = [SimpleNamespace(**vars(new), suite=1)]
+    waiting = [SimpleNamespace(**vars(new), suite=max(wire.read_packages(world.package.data)[0].suites))]
     assert (peer.changed, peer.waiting, peer.sending) == (world.now, waiting, 0)
     assert [(entry.id, entry.flags) for entry in peer.sessions] == [(world.theirs, 4), (joined, 4 | 8)]
     assert the(records[0x31], account=world.bob).unconfirmed == 2
@@ -709,14 +709,12 @@ def test_pawl_goes_on_in_a_store_that_the_oracle_wrote(world: World, tmp_path: P
             store.receive(world.bob, frames[1])
 
 
-@pytest.mark.parametrize("fixture, make", [
-    (make_session_fixture.TARGET, make_session_fixture.content),
-    (make_session_fixture.REKEYING, make_session_fixture.rekeying)], ids=["session", "rekeying"])
+@pytest.mark.parametrize("fixture, make", make_session_fixture.MAKERS.items(), ids=["session", "suite 2", "rekeying"])
 def test_a_fixture_is_what_its_maker_makes(tmp_path: Path, fixture: Path, make: Any) -> None:
     path = str(shutil.copy(fixture, tmp_path))
     records, keys = read_store.read_records(path, 1, RAW)
     check(records, keys)
-    accounts, wanted = make(make_session_fixture.load())
+    accounts, wanted = make(make_session_fixture.load(fixture))
     assert {RAW, *(a.id for a in accounts)} == {
         bytes.fromhex(text) for text in json.loads(fixture.with_suffix(".json").read_text()).values()}
     assert read_store.accounts(path, 1, RAW) == accounts

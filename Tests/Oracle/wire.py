@@ -1,4 +1,4 @@
-"""An independent peer of wire version 1, from Protocol.md alone, on PyNaCl: suite 1, without glare.
+"""An independent peer of wire version 1, from Protocol.md alone, on PyNaCl and kyber-py, without glare.
 
 It shares no line with Pawl, so that what both agree on is what the page says. With `random` and `now`
 given, every byte it makes is determined. It reserves no indices: the wire does not show it."""
@@ -9,6 +9,7 @@ import struct
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from kyber_py.ml_kem import ML_KEM_768
 from nacl import bindings
 from nacl.exceptions import BadSignatureError, CryptoError
 
@@ -23,7 +24,7 @@ KEPT_OF_GAP, KEPT_OF_SESSION, KEPT_FOR = 2048, 8192, 7 * DAY
 LANES = 16
 SESSIONS_OF_IDENTITY, UNCONFIRMED = 8, 256
 MESSAGE, OVERHEAD = 16 << 20, 4096
-KNOWN_SUITES = {1, 2}  # with 2 known only so far that it is the stronger one
+KNOWN_SUITES = {1, 2}
 KEM_PUBLIC, KEM_CIPHERTEXT = 1216, 1120
 CLOSED_EPOCHS, TOMBSTONE = 8, 7 * DAY
 PARTS = 16
@@ -145,8 +146,6 @@ class Identity(NamedTuple):
 
 
 class Package(NamedTuple):
-    """`kem` is the X-Wing key that a package with suite 2 carries; this peer never uses it."""
-
     id: bytes
     identity: Identity
     suites: bytes
@@ -346,9 +345,10 @@ def read_text(frame: Frame, plaintext: bytes) -> Tuple[Optional[bytes], List[Par
 
 
 class Kem:
-    """Of suite 1. A pair is secret and public key."""
+    """Of suite 1. A pair is secret and public key, `drawn` what an encapsulation draws."""
 
     suite = 1
+    drawn = 32
 
     def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
         secret = random(32)
@@ -368,6 +368,47 @@ class Kem:
         if len(ciphertext) != 32:
             raise Refused("DESYNCHRONIZED")
         return self.secret(pair[0], ciphertext, ciphertext, pair[1])
+
+
+class XWing(Kem):
+    """Of suite 2: X-Wing. What is kept as the secret key is its seed."""
+
+    suite = 2
+    drawn = 64
+
+    def expand(self, seed: bytes) -> Tuple[bytes, bytes, bytes, bytes]:
+        """Secret and public key of ML-KEM-768, then of X25519."""
+        expanded = hashlib.shake_256(seed).digest(96)
+        public, secret = ML_KEM_768.key_derive(expanded[:64])
+        return secret, public, expanded[64:], bindings.crypto_scalarmult_base(expanded[64:])
+
+    def combine(self, *parts: bytes) -> bytes:
+        return hashlib.sha3_256(b"".join(parts) + b"\\.//^\\").digest()
+
+    def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
+        seed = random(32)
+        _, lattice, _, curve = self.expand(seed)
+        return seed, lattice + curve
+
+    def encapsulate(self, random: Callable[[int], bytes], offered: bytes) -> Tuple[bytes, bytes]:
+        if len(offered) != KEM_PUBLIC:
+            raise Refused("AUTH")
+        drawn, lattice, curve = random(self.drawn), offered[:-32], offered[-32:]
+        try:
+            shared, ciphertext = ML_KEM_768._encaps_internal(lattice, drawn[:32])
+        except ValueError:
+            raise Refused("AUTH") from None
+        ephemeral = bindings.crypto_scalarmult_base(drawn[32:])
+        return ciphertext + ephemeral, self.combine(
+            shared, bindings.crypto_scalarmult(drawn[32:], curve), ephemeral, curve)
+
+    def decapsulate(self, pair: Tuple[bytes, bytes], ciphertext: bytes) -> bytes:
+        if len(ciphertext) != KEM_CIPHERTEXT:
+            raise Refused("DESYNCHRONIZED")
+        lattice, _, secret, curve = self.expand(pair[0])
+        ephemeral = ciphertext[-32:]
+        return self.combine(ML_KEM_768.decaps(lattice, ciphertext[:-32]),
+                            bindings.crypto_scalarmult(secret, ephemeral), ephemeral, curve)
 
 
 class Round(NamedTuple):
@@ -543,6 +584,11 @@ def require(condition: bool) -> None:
 
 
 # ---------------------------------------------------------------- set-up
+
+
+def strongest(mine: bytes, theirs: bytes) -> int:
+    """Of both lists, or 0."""
+    return max(set(mine) & set(theirs) & KNOWN_SUITES, default=0)
 
 
 class Secrets(NamedTuple):
@@ -774,6 +820,7 @@ class Private(NamedTuple):
     data: bytes
     init: bytes
     one_time: Dict[int, bytes]
+    kem: Dict[int, Tuple[bytes, bytes]]  # in suite 2, of each one-time key and, at 0, of the init key
 
 
 class Received(NamedTuple):
@@ -791,7 +838,7 @@ class Peer:
     suites = b"\x01"
 
     def kem(self, suite: int) -> Kem:
-        return Kem()
+        return XWing() if suite == 2 else Kem()
 
     def __init__(self, name: str, random: Callable[[int], bytes] = os.urandom,
                  now: Callable[[], int] = milliseconds) -> None:
@@ -811,24 +858,28 @@ class Peer:
     def package(self, one_time: int = 0) -> List[bytes]:
         """A package and its one-time keys."""
         init, now = self.random(32), self.now()
+        id, kem = self.random(16), {0: self.kem_pair()}
         package = self.draw_package(Package(
-            self.random(16), self.identity, self.suites, now - HOUR, now + LIFETIME,
-            bindings.crypto_scalarmult_base(init), bytes(KEM_PUBLIC if 2 in self.suites else 0)))
+            id, self.identity, self.suites, now - HOUR, now + LIFETIME,
+            bindings.crypto_scalarmult_base(init), kem[0][1]))
         data = package.signed(self.seed)
-        private = Private(package, data, init, {})
+        private = Private(package, data, init, {}, kem)
         keys = []
         for number in range(1, one_time + 1):
-            private.one_time[number] = self.random(32)
+            private.one_time[number], kem[number] = self.random(32), self.kem_pair()
             keys.append(self.one_time_key(private, number).signed(self.seed, data))
         self.packages[package.id] = private
         return [data, *keys]
+
+    def kem_pair(self) -> Tuple[bytes, bytes]:
+        return self.kem(2).pair(self.random) if 2 in self.suites else (b"", b"")
 
     def draw_package(self, package: Package) -> Package:
         return package
 
     def one_time_key(self, private: Private, number: int) -> OneTimeKey:
         public = bindings.crypto_scalarmult_base(private.one_time[number])
-        return OneTimeKey(private.package.id, number, public + private.package.kem)
+        return OneTimeKey(private.package.id, number, public + private.kem[number][1])
 
     def delete_package(self, id: bytes) -> None:
         del self.packages[id]
@@ -844,17 +895,21 @@ class Peer:
         if (not package.not_before <= now <= package.not_after
                 or package.not_after - package.not_before > LIFETIME + HOUR):
             raise Refused("TIME")
-        if 1 not in package.suites:
+        suite = strongest(self.suites, package.suites)
+        if suite == 0:
             raise Refused("STATE_SUITE")
         if package.identity[:2] == self.identity[:2]:
             raise Refused("STATE_SELF")
         self.require_room(package.identity)
-        ephemeral = self.random(32)
+        ephemeral, ciphertext, secret = self.random(32), b"", b""
+        if suite == 2:
+            ciphertext, secret = self.kem(2).encapsulate(
+                self.random, one_time.public[32:] if one_time else package.kem)
         welcome = self.draw_welcome(Welcome(
-            1, self.identity, name, self.suites, package.id, one_time.number if one_time else 0,
-            bindings.crypto_scalarmult_base(ephemeral), b"", now))
+            suite, self.identity, name, self.suites, package.id, one_time.number if one_time else 0,
+            bindings.crypto_scalarmult_base(ephemeral), ciphertext, now))
         secrets = derive(welcome, package.identity, whole, one_time,
-                         self.agree(ephemeral, package, one_time), self.kem_secret(welcome))
+                         self.agree(ephemeral, package, one_time), secret)
         session = Session(secrets, True, package.identity, self.random(8), self.kem(welcome.suite))
         session.welcome, session.not_after = welcome, package.not_after
         self.sessions[session.id[:8]] = session
@@ -862,10 +917,6 @@ class Peer:
 
     def draw_welcome(self, welcome: Welcome) -> Welcome:
         return welcome
-
-    def kem_secret(self, welcome: Welcome) -> bytes:
-        """Of suite 2, which Tests/Kem/test_suite2.py adds."""
-        return b""
 
     def agree(self, ephemeral: bytes, package: Package,
               one_time: Optional[OneTimeKey]) -> List[bytes]:
@@ -883,8 +934,8 @@ class Peer:
         package = private.package
         if self.now() > package.not_after + HOUR:
             raise Refused("TIME")
-        strongest = max(set(welcome.suites) & set(package.suites) & KNOWN_SUITES, default=0)
-        if welcome.responder != self.identity.name or welcome.suite != strongest:
+        suite = strongest(welcome.suites, package.suites)
+        if welcome.responder != self.identity.name or welcome.suite != suite:
             raise Refused("AUTH")
         if welcome.initiator[:2] == self.identity[:2]:
             raise Refused("STATE_SELF")
@@ -895,9 +946,12 @@ class Peer:
         if welcome.one_time:
             one_time = self.one_time_key(private, welcome.one_time)
             dh4 = dh(private.one_time[welcome.one_time], welcome.ephemeral)
+        secret = b""
+        if suite == 2:
+            secret = self.kem(2).decapsulate(private.kem[welcome.one_time], welcome.kem)
         secrets = derive(welcome, self.identity, private.data, one_time, [
             dh(private.init, welcome.initiator.agreement), dh(self.secret, welcome.ephemeral),
-            dh(private.init, welcome.ephemeral), dh4], self.kem_secret(welcome))
+            dh(private.init, welcome.ephemeral), dh4], secret)
         if frame.session != secrets.id[:8] or frame.session in self.sessions:
             raise Refused("AUTH")
         session = Session(secrets, False, welcome.initiator, self.random(8), self.kem(welcome.suite))
@@ -907,7 +961,8 @@ class Peer:
             raise Refused("AUTH") from None
         self.sessions[frame.session] = session
         self.welcomes[welcome.package, welcome.ephemeral] = frame.session
-        private.one_time.pop(welcome.one_time, None)
+        if welcome.one_time:
+            del private.one_time[welcome.one_time], private.kem[welcome.one_time]
         self.say(session, outcome)
         return Received(text, session.id, frame.index, True)
 

@@ -1,10 +1,11 @@
-"""make_vectors.py writes session-1.json: fixed secrets, and all that wire version 1 makes of them.
+"""make_vectors.py writes session-1.json: fixed secrets, and all that wire version 1 makes of them; and session-2.json,
+set-ups in suite 2.
 
 Bytes are hex, times milliseconds. Of each pair the initiator's part comes first. `deliveries` are in
 their order: who gets which frame, what is answered, and the receiver's epoch, next index and skipped keys
 (epoch << 32 | index) then. `rekeying` is a session of several epochs; its deliveries `held` (from, up to) can be repeated
-by who holds that side as it is before the first of them: Tests/Fixtures/rekeying-1.pawl. Of suite 2 only the layout
-is given, around a KEM key, ciphertext and secret that are drawn.
+by who holds that side as it is before the first of them: Tests/Fixtures/rekeying-1.pawl. A round of suite 2
+stands beside them.
 `refused_frames` are fresh welcomes to the responder before any delivery."""
 
 import copy
@@ -21,6 +22,7 @@ import wire  # noqa: E402
 
 NOW = 1_800_000_000_000
 TARGET = HERE / "session-1.json"
+TARGET_2 = HERE / "session-2.json"
 
 
 def drawer(label: str) -> Callable[[int], bytes]:
@@ -34,23 +36,33 @@ def drawer(label: str) -> Callable[[int], bytes]:
     return draw
 
 
-class Kem1(wire.Kem):
-    """Remembers the last secret that it drew."""
+class Noting(wire.Kem):
+    """Remembers the last secret that it drew to encapsulate."""
 
-    def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
-        self.drawn = super().pair(random)
-        return self.drawn
+    def encapsulate(self, random: Callable[[int], bytes], offered: bytes) -> Tuple[bytes, bytes]:
+        self.noted = random(self.drawn)
+        self.made = super().encapsulate(lambda size: self.noted, offered)
+        return self.made
+
+
+class Kem1(Noting, wire.Kem):
+    pass
+
+
+class Kem2(Noting, wire.XWing):
+    pass
 
 
 class Sender(wire.Peer):
     """Remembers the chain key behind each frame, and what its exchanges drew."""
 
     def kem(self, suite: int) -> wire.Kem:
-        return Kem1()
+        return self.kems[suite]
 
     def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
         self.sealed: Dict[bytes, bytes] = {}
+        self.kems: Dict[int, wire.Kem] = {1: Kem1(), 2: Kem2()}
+        super().__init__(*arguments)
 
     def seal(self, s: wire.Session, *arguments: Any) -> bytes:
         chain = s.sending.chain
@@ -107,11 +119,13 @@ class Transcript:
         session = ada.session(self.ids["initiator"])
         read, whole, key = wire.read_packages(package + one_time)
         assert session.welcome
-        secrets = wire.derive(session.welcome, bob.identity, whole, key, ada.agreements)
+        kem = ada.kems[2] if session.welcome.suite == 2 else None
+        secrets = wire.derive(session.welcome, bob.identity, whole, key, ada.agreements, kem.made[1] if kem else b"")
         self.ids["responder"] = secrets.id[:15] + bytes([secrets.id[15] | 1])
         self.frames: List[Dict[str, Any]] = []
         self.deliveries: List[Dict[str, Any]] = []
         self.found = {
+            **({"kem_ephemeral_secret": kem.noted.hex(), "kem_secret": kem.made[1].hex()} if kem else {}),
             "one_time_key": key.number if key else 0,
             "ephemeral_secret": ada.ephemeral.hex(), "ephemeral_key": session.welcome.ephemeral.hex(),
             "created": session.welcome.created, "welcome": session.welcome.data().hex(),
@@ -196,28 +210,12 @@ def long_session(ada: Initiator, bob: Responder, package: bytes, one_time: bytes
     return t.found
 
 
-def short_session(ada: Initiator, bob: Responder, package: bytes) -> Dict[str, Any]:
-    t = Transcript(ada, bob, package, b"")
-    t.deliver(t.send("initiator", b"without a one-time key"))
+def short_session(ada: Initiator, bob: Responder, package: bytes, one_time: bytes = b"") -> Dict[str, Any]:
+    t = Transcript(ada, bob, package, one_time)
+    t.deliver(t.send("initiator", b"with a one-time key" if one_time else b"without a one-time key"))
     t.deliver(t.send("responder", b"answer"))
     t.deliver(t.send("initiator", None, [(9, b"no text")]))
     return t.found
-
-
-class Kem2(wire.Kem):
-    """The sizes of suite 2, around what is drawn."""
-
-    suite = 2
-
-    def pair(self, random: Callable[[int], bytes]) -> Tuple[bytes, bytes]:
-        return random(32), b"".join(random(32) for _ in range(wire.KEM_PUBLIC // 32))
-
-    def encapsulate(self, random: Callable[[int], bytes], offered: bytes) -> Tuple[bytes, bytes]:
-        self.secret_ = random(32)
-        return b"".join(random(32) for _ in range(wire.KEM_CIPHERTEXT // 32)), self.secret_
-
-    def decapsulate(self, pair: Tuple[bytes, bytes], ciphertext: bytes) -> bytes:
-        return self.secret_
 
 
 def round_between(offerer: wire.Outcome, answerer: wire.Outcome) -> Dict[str, Any]:
@@ -227,7 +225,7 @@ def round_between(offerer: wire.Outcome, answerer: wire.Outcome) -> Dict[str, An
     pair = offerer.rekey.state.pair  # type: ignore[union-attr]
     answerer.message([offer], offerer.rekey.epoch)
     (answer,) = answerer.phase
-    return written(offerer.rekey, pair, answer, b"")
+    return written(offerer.rekey, pair, answer, answerer.rekey.kem.noted)  # type: ignore[attr-defined]
 
 
 def written(offerer: wire.Rekey, pair: Tuple[bytes, bytes], answer: wire.Part,
@@ -240,7 +238,8 @@ def written(offerer: wire.Rekey, pair: Tuple[bytes, bytes], answer: wire.Part,
     return {
         "from": "initiator" if offerer.initiator else "responder", "suite": offerer.kem.suite,
         "target": made.target, "offered_secret": pair[0].hex(), "offered_key": pair[1].hex(),
-        "ephemeral_secret": ephemeral.hex(), "ciphertext": answer.data.hex(), "kem_secret": secret.hex(), "offer_id": made.offer.hex(),
+        "ephemeral_secret": ephemeral.hex(), "ciphertext": answer.data.hex(), "kem_secret": secret.hex(),
+        "offer_id": made.offer.hex(),
         "transcript": made.transcript.hex(), "e": made.e.hex(), "root": made.root.hex(),
         "chains": hexes(made.chains), "confirmations": hexes([made.of_answer, made.of_finish]),
         "parts": hexes([wire.framed(part.type, part.body()) for part in (
@@ -273,7 +272,7 @@ class Rekeying(Transcript):
         """The frame with the answer of `other` to the offer of `side`."""
         offerer, answerer = (self.session(it).rekey for it in (side, other))
         self.rounds.append(written(  # type: ignore
-            offerer, offerer.state.pair, answerer.state.answer, answerer.kem.drawn[0]))
+            offerer, offerer.state.pair, answerer.state.answer, answerer.kem.noted))
         return self.said(other)
 
     def talk(self) -> None:
@@ -330,7 +329,7 @@ class Rekeying(Transcript):
         self.deliver(self.send(leads, b"and this", [(wire.CLOSE, b"")]))
 
 
-def layout_of_suite_2(session: Dict[str, Any]) -> Dict[str, Any]:
+def round_of_suite_2(session: Dict[str, Any]) -> Dict[str, Any]:
     kem, random, root = Kem2(), drawer("suite 2"), bytes.fromhex(session["root"])
     sides = [wire.Outcome(wire.Rekey(bytes.fromhex(session["ids"][0]), initiator, kem, root), random, True)
              for initiator in (False, True)]
@@ -423,6 +422,41 @@ def refused_frames(bob: Any, package: bytes) -> List[Dict[str, str]]:
     return [{"why": why, "status": status, "bytes": data.hex()} for why, status, data in cases]
 
 
+def both(label: str, suites: bytes) -> Tuple[Initiator, Responder]:
+    peers = Initiator("ada", drawer("ada" + label), lambda: NOW), Responder("żółw", drawer("bob" + label), lambda: NOW)
+    for peer in peers:
+        peer.suites = suites
+    return peers
+
+
+def invitation(ada: Initiator, bob: Responder, package: bytes, keys: List[bytes]) -> Dict[str, Any]:
+    """Who they are, and what the responder has published."""
+    (private,) = bob.packages.values()
+
+    def kem_of(number: int) -> Dict[str, str]:
+        return {"kem_secret": private.kem[number][0].hex()} if 2 in bob.suites else {}
+
+    return {
+        "now": NOW, "initiator": identity(ada), "responder": identity(bob),
+        "package": {
+            "id": private.package.id.hex(), "suites": private.package.suites.hex(),
+            "not_before": private.package.not_before, "not_after": private.package.not_after,
+            "init_secret": private.init.hex(), "init_key": private.package.init.hex(), **kem_of(0),
+            "hash": wire.package_hash(package).hex(), "bytes": package.hex()},
+        "one_time_keys": [
+            {"id": number, "secret": private.one_time[number].hex(), **kem_of(number),
+             "key": wire.read_packages(package + data)[2].public.hex(),  # type: ignore[union-attr]
+             "bytes": data.hex()}
+            for number, data in enumerate(keys, 1)]}
+
+
+def of_suite_2() -> Dict[str, Any]:
+    ada, bob = both(" 2", b"\1\2")
+    package, *keys = bob.package(2)
+    return {**invitation(ada, bob, package, keys), "sessions": [
+        short_session(ada, bob, package, keys[1]), short_session(ada, bob, package)]}
+
+
 def vectors() -> Dict[str, Any]:
     return Made().vectors
 
@@ -431,35 +465,22 @@ class Made:
     """All vectors, and both sides of the rekeying while they are held."""
 
     def __init__(self) -> None:
-        ada = Initiator("ada", drawer("ada"), lambda: NOW)
-        bob = Responder("żółw", drawer("bob"), lambda: NOW)
+        ada, bob = both("", b"\1")
         package, *keys = bob.package(2)
-        (private,) = bob.packages.values()
-        secrets = dict(private.one_time)
-        found = {
-            "now": NOW, "initiator": identity(ada), "responder": identity(bob),
-            "package": {
-                "id": private.package.id.hex(), "suites": private.package.suites.hex(),
-                "not_before": private.package.not_before, "not_after": private.package.not_after,
-                "init_secret": private.init.hex(), "init_key": private.package.init.hex(),
-                "hash": wire.package_hash(package).hex(), "bytes": package.hex()},
-            "one_time_keys": [
-                {"id": number, "secret": secrets[number].hex(),
-                 "key": wire.read_packages(package + data)[2].public.hex(),  # type: ignore[union-attr]
-                 "bytes": data.hex()}
-                for number, data in enumerate(keys, 1)]}
+        found = invitation(ada, bob, package, keys)
         refused = {"refused_packages": refused_packages(bob), "refused_frames": refused_frames(bob, package)}
         sessions = [long_session(ada, bob, package, keys[1]), short_session(ada, bob, package)]
         rekeying = Rekeying(ada, bob, package)
         self.sides = rekeying.sides
         self.vectors = {
             **found, **refused, "sessions": sessions,
-            "rekeying": {**rekeying.found, "suite_2": layout_of_suite_2(rekeying.found)}}
+            "rekeying": {**rekeying.found, "suite_2": round_of_suite_2(rekeying.found)}}
 
 
-def text() -> str:
-    return json.dumps(vectors(), indent=1, ensure_ascii=False) + "\n"
+def text(vectors: Dict[str, Any]) -> str:
+    return json.dumps(vectors, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    TARGET.write_text(text(), encoding="utf-8")
+    TARGET.write_text(text(vectors()), encoding="utf-8")
+    TARGET_2.write_text(text(of_suite_2()), encoding="utf-8")
