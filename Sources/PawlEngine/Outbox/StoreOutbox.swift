@@ -33,11 +33,7 @@ extension Store {
     package func acknowledge(_ seqs: some Sequence<UInt64>) throws(Failure) {
         defer { lookAgain() }
         try transact(.write, .relaxed) { (transaction) throws(Failure) in
-            let last = try transaction.lastTicket()
-            for seq in seqs {
-                guard seq > 0, seq <= last else { throw .notFound }
-                try transaction.settle(seq)
-            }
+            for seq in seqs { try transaction.settle(seq) }
         }
     }
 
@@ -105,6 +101,7 @@ extension Transaction {
                 if last == nil { meet(ready) }
                 return
             }
+            if last == nil { outbox.lanes[lane, default: .init()].stored = front }
             last = front.seq
             var state = front.state
             do throws(Failure) {
@@ -138,8 +135,9 @@ extension Transaction {
 
     /// An item that is or was in the outbox; nil if it is settled.
     fileprivate func item(_ seq: UInt64) throws(Failure) -> OutboxItem? {
+        if let item = try payload(seq) { return item }
         guard seq > 0, try seq <= lastTicket() else { throw .notFound }
-        return try payload(seq)
+        return nil
     }
 
     private func payload(_ seq: UInt64) throws(Failure) -> OutboxItem? {
@@ -165,7 +163,7 @@ extension Transaction {
     /// to its front.
     fileprivate func settle(_ seq: UInt64) throws(Failure) {
         do throws(Failure) {
-            guard let item = try payload(seq) else { return }
+            guard let item = try item(seq) else { return }
             removeState(item.lane, seq)
         } catch {
             guard error == .corrupt(.record) else { throw error }
