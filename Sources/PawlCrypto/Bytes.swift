@@ -24,8 +24,9 @@ package struct ByteReader {
     }
 
     package mutating func integer<T: FixedWidthInteger>(_: T.Type) throws(Failure) -> T {
-        let part = try take(MemoryLayout<T>.size)
-        return T(littleEndian: part.loadUnaligned(as: T.self))
+        guard MemoryLayout<T>.size <= bytes.count - position else { throw .corrupt(.record) }
+        defer { position += MemoryLayout<T>.size }
+        return T(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: T.self))
     }
 
     /// The format byte of a record: `version` if a newer Pawl wrote it.
@@ -69,8 +70,12 @@ package struct ByteWriter {
     }
 
     package mutating func integer<T: FixedWidthInteger>(_ value: T) {
-        var little = value.littleEndian
-        withUnsafeBytes(of: &little) { append($0) }
+        guard MemoryLayout<T>.size <= bytes.count - position else {
+            overflowed = true
+            return
+        }
+        bytes.storeBytes(of: value.littleEndian, toByteOffset: position, as: T.self)
+        position += MemoryLayout<T>.size
     }
 
     package mutating func field<Width: FixedWidthInteger>(_ part: Bytes, _: Width.Type) {

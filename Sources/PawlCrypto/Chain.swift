@@ -17,44 +17,51 @@ package final class Chain {
     /// Where the chain key lies, and the last one that was made; in steps.
     private var position = 0
     private var ahead = 0
-    private let room: Int
+    /// How many steps can be taken ahead.
+    package let room: Int
 
     /// A chain in memory of its own.
     package convenience init(key: Bytes, index: UInt32) throws(Failure) {
         let memory = try SecretBuffer(count: Self.memorySize)
-        try self.init(key: key, index: index, in: memory.mutableBytes, ownedBy: memory)
+        try self.init(in: memory.mutableBytes, ownedBy: memory)
+        try restart(key: key, index: index)
     }
 
-    /// A chain with the next `steps` taken, in locked memory of its own.
-    package convenience init(key: Bytes, index: UInt32, ahead steps: Int) throws(Failure) {
+    /// A chain that waits for `restart`, in locked memory of its own with room for `steps` ahead.
+    package convenience init(room steps: Int) throws(Failure) {
         let keys = 1 + 2 * steps
         let arena = try KeyArena(keys: keys)
-        try self.init(key: key, index: index, in: arena.keys(0, count: keys), ownedBy: arena)
-        try stepAhead()
+        try self.init(in: arena.keys(0, count: keys), ownedBy: arena)
     }
 
-    /// A chain in `memory` (96 bytes, or 64 more for each further step), which lives as long as `owner`.
+    /// A chain that waits for `restart`, in `memory` (96 bytes, or 64 more for each further step), which lives
+    /// as long as `owner`.
     package init(
-        key: Bytes, index: UInt32, in memory: UnsafeMutableRawBufferPointer,
-        ownedBy owner: AnyObject
+        in memory: UnsafeMutableRawBufferPointer, ownedBy owner: AnyObject
     ) throws(Failure) {
-        guard key.count == Self.keySize, memory.count >= Self.memorySize else { throw .internal }
-        memory.copyMemory(from: key)
+        guard memory.count >= Self.memorySize else { throw .internal }
         self.memory = memory
         self.owner = owner
-        self.index = index
+        index = 0
         room = (memory.count - Self.keySize) / (2 * Self.keySize)
     }
 
     deinit { sodium_memzero(memory.octets, memory.count) }
 
+    /// Goes on from `key`; of what was here nothing is left.
+    package func restart(key: Bytes, index: UInt32) throws(Failure) {
+        guard key.count == Self.keySize else { throw .internal }
+        sodium_memzero(memory.octets, memory.count)
+        memory.copyMemory(from: key)
+        self.index = index
+        position = 0
+        ahead = 0
+    }
+
     package func copy() throws(Failure) -> Chain { try Chain(key: key, index: index) }
 
     /// The chain key at `index`.
     package var key: Bytes { key(at: position) }
-
-    /// The chain key behind all steps taken ahead.
-    package var lastKey: Bytes { key(at: ahead) }
 
     /// The key of message `index`, valid until the chain moves on.
     package func messageKey() throws(Failure) -> Bytes {
@@ -72,9 +79,16 @@ package final class Chain {
         index += 1
     }
 
-    /// Takes as many steps as there is room for.
-    package func stepAhead() throws(Failure) {
-        while ahead < room { try step() }
+    /// The chain `count` indices from here. The steps on the way stay here if there is room for them.
+    package func after(_ count: UInt32) throws(Failure) -> Chain {
+        guard count <= UInt32.max - index else { throw .limit(.index) }
+        guard Int(count) <= room - position else {
+            let chain = try copy()
+            for _ in 0..<count { try chain.advance() }
+            return chain
+        }
+        while ahead < position + Int(count) { try step() }
+        return try Chain(key: key(at: position + Int(count)), index: index + count)
     }
 
     private func step() throws(Failure) {

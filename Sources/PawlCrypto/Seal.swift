@@ -4,18 +4,26 @@ internal import CSodium
 /// tag (16).
 package enum Seal {
     package static let overhead = nonceSize + tagSize
-    private static let nonceSize = Int(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES)
+    package static let nonceSize = Int(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES)
     private static let tagSize = Int(crypto_aead_xchacha20poly1305_ietf_ABYTES)
 
-    /// Fills `out`, which holds `plaintext.count + overhead` bytes.
+    /// Fills `out`, which holds `plaintext.count + overhead` bytes. `nonce` was drawn for this text alone;
+    /// nil: is drawn here.
     package static func close(
-        _ plaintext: Bytes, key: Bytes, associated: Bytes, into out: UnsafeMutableRawBufferPointer
+        _ plaintext: Bytes, key: Bytes, nonce: Bytes? = nil, associated: Bytes,
+        into out: UnsafeMutableRawBufferPointer
     ) throws(Failure) {
         guard out.count == plaintext.count + overhead, key.count == KeyArena.keySize else {
             throw .internal
         }
         let start = out.octets
-        randombytes_buf(start, nonceSize)
+        let place = UnsafeMutableRawBufferPointer(rebasing: out[..<nonceSize])
+        if let nonce {
+            guard nonce.count == nonceSize else { throw .internal }
+            place.copyMemory(from: nonce)
+        } else {
+            fillRandom(place)
+        }
         let status = crypto_aead_xchacha20poly1305_ietf_encrypt(
             start + nonceSize, nil,
             plaintext.octets, UInt64(plaintext.count),

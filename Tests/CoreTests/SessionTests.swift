@@ -121,10 +121,11 @@ import Testing
     @Test func keysMadeAheadAreTheSameAndGoWhenUsed() throws {
         let slow = try Pair().initiator.sending
         let memory = try SecretBuffer(count: Chain.memorySize + 19 * 64)
-        let fast = try Chain(
-            key: slow.key, index: slow.index, in: memory.mutableBytes, ownedBy: memory)
-        try fast.stepAhead()
-        let last = [UInt8](fast.lastKey)
+        let fast = try Chain(in: memory.mutableBytes, ownedBy: memory)
+        try fast.restart(key: slow.key, index: slow.index)
+        let end = try fast.after(20)
+        let last = [UInt8](end.key)
+        withExtendedLifetime(end) {}
         for index in 0..<20 {
             let (chainKey, messageKey) = ([UInt8](slow.key), [UInt8](try slow.messageKey()))
             #expect([UInt8](fast.key) == chainKey && fast.index == UInt32(index))
@@ -145,7 +146,8 @@ import Testing
         let session = try Pair().initiator
         let walked = try session.sending.copy()
         for _ in 0..<64 { try walked.advance() }
-        let chain = try session.reserve(64, isAhead: true)
+        let chain = try Chain(room: 64)
+        try session.reserve(64, in: chain)
         #expect(session.sending.index == 64)
         #expect([UInt8](session.sending.key) == [UInt8](walked.key))
         for _ in 0..<5 { try chain.advance() }
@@ -265,6 +267,14 @@ final class Pair {
             let frame = try Frame(bytes)
             body(try responder.open(frame, responder.place(of: frame), late: nil))
         }
+    }
+}
+
+extension Session {
+    fileprivate func reserve(_ count: UInt32) throws -> Chain {
+        let chain = try Chain(room: 1)
+        try reserve(count, in: chain)
+        return chain
     }
 }
 

@@ -183,6 +183,7 @@ package struct Rekey {
     package mutating func receive(
         _ parts: [Part], under epoch: UInt32, mayAnswer: Bool, _ exchange: some Exchange
     ) throws(Failure) -> Outcome {
+        guard !isSettled(parts, under: epoch) else { return Outcome() }
         var next = self
         var outcome = Outcome()
         if case .answered(let candidate) = phase, epoch > self.epoch {
@@ -200,6 +201,12 @@ package struct Rekey {
         }
         self = next
         return outcome
+    }
+
+    /// Whether a message says nothing that is not known. Of most it is so, and they shall cost little.
+    package func isSettled(_ parts: [Part], under epoch: UInt32) -> Bool {
+        if case .closed = phase { return false }
+        return parts.isEmpty && epoch <= heard && heard <= self.epoch
     }
 
     /// Nothing came back in time: the same is said again.

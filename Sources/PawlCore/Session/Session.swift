@@ -237,20 +237,14 @@ package final class Session {
 
     // MARK: Sending
 
-    /// Takes `count` indices out of the stored chain and answers a chain at the first of them, which lives in
-    /// memory only. `isAhead`: with all their keys, which are made on the way to the stored one in any case.
-    package func reserve(_ count: UInt32, isAhead: Bool = false) throws(Failure) -> Chain {
+    /// Takes `count` indices out of the stored chain and has `chain` begin at the first of them, which lives in
+    /// memory only.
+    package func reserve(_ count: UInt32, in chain: Chain) throws(Failure) {
         guard sending.index < Self.messageLimit, count > 0 else { throw .limit(.index) }
         let count = min(
             pace.room(at: sending.index, count), Self.messageLimit - sending.index)
-        guard isAhead else {
-            let chain = try sending.copy()
-            for _ in 0..<count { try sending.advance() }
-            return chain
-        }
-        let chain = try Chain(key: sending.key, index: sending.index, ahead: Int(count))
-        sending = try Chain(key: chain.lastKey, index: sending.index + count)
-        return chain
+        try chain.restart(key: sending.key, index: sending.index)
+        sending = try chain.after(count)
     }
 
     /// Takes back what a reservation of `epoch` did not use, if nobody reserved above it. Answers whether it did.
@@ -396,14 +390,20 @@ package final class Session {
 
     /// What rekeying makes of a message. Nothing of the session has changed yet.
     package struct Decision {
-        fileprivate let rekey: Rekey
+        /// nil: it stays as it is.
+        fileprivate let rekey: Rekey?
         package let outcome: Rekey.Outcome
+
+        package var isPlain: Bool { rekey == nil }
     }
 
     /// `desynchronized` for parts that only a peer says which was put back.
     package func decide(
         _ opened: Opened, _ frame: Frame, _ parts: [Part], now: Int64, _ exchange: some Exchange
     ) throws(Failure) -> Decision {
+        guard !rekey.isSettled(parts, under: frame.epoch) else {
+            return Decision(rekey: nil, outcome: Rekey.Outcome())
+        }
         var next = rekey
         let outcome = try next.receive(
             parts, under: frame.epoch, mayAnswer: pace.mayAnswer(now: now), exchange)
@@ -414,20 +414,28 @@ package final class Session {
     package func accept(
         _ opened: Opened, _ frame: Frame, _ decision: Decision, now: Int64
     ) throws(Failure) {
+        if side == .initiator { welcome = nil }
+        guard let next = decision.rekey else {
+            if let chain = opened.chain { try chain.advance() }
+            return note(opened, frame)
+        }
         let outcome = decision.outcome
-        rekey = decision.rekey
+        rekey = next
         if opened.source == .candidate, let round = outcome.committed { try begin(round, now: now) }
         if let chain = opened.chain { try chain.advance() }
+        note(opened, frame)
+        if opened.source != .candidate, let round = outcome.committed { try begin(round, now: now) }
+        if !rekey.hasPrevious { previous = nil }
+        if outcome.hasAnswered { pace.hasAnswered(now: now) }
+        if outcome.isClosed { pace.forget() }
+    }
+
+    private func note(_ opened: Opened, _ frame: Frame) {
         switch opened.source {
         case .current, .candidate: receiving.note(frame, behind: opened.chain)
         case .previous: previous?.note(frame, behind: opened.chain)
         case .closed: break
         }
-        if opened.source != .candidate, let round = outcome.committed { try begin(round, now: now) }
-        if !rekey.hasPrevious { previous = nil }
-        if outcome.hasAnswered { pace.hasAnswered(now: now) }
-        if outcome.isClosed { pace.forget() }
-        if side == .initiator { welcome = nil }
     }
 
     /// Takes out what must not be said so soon again.

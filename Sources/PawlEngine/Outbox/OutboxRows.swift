@@ -47,6 +47,8 @@ extension RowKey {
 struct OutboxChange {
     struct Lane {
         var change = LaneChange()
+        /// The item at the front as it is stored, if this call has read it.
+        var stored: LaneChange.Front?
         /// The row of the index that led here and is to be written anew.
         var met: RowKey?
     }
@@ -171,7 +173,7 @@ extension Transaction {
         }
         var earliest: Int64?
         for (lane, touched) in outbox.lanes {
-            let stored = try nextItem(lane)
+            let stored = if let known = touched.stored { known } else { try nextItem(lane) }
             var before = stored.map { RowKey.ready(lane, $0) }
             let front = try self.front(of: lane, first: stored, touched.change)
             let after = front.map { RowKey.ready(lane, $0) }

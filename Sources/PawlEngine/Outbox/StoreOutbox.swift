@@ -33,13 +33,10 @@ extension Store {
     package func acknowledge(_ seqs: some Sequence<UInt64>) throws(Failure) {
         defer { lookAgain() }
         try transact(.write, .relaxed) { (transaction) throws(Failure) in
-            let last = try transaction.lastTicket()
             for seq in seqs {
-                guard seq > 0, seq <= last else { throw .notFound }
-                if let item = try transaction.readableItem(seq) {
-                    try transaction.giveUp(item, seq)
-                }
-                try transaction.settle(seq)
+                let item = try transaction.readableItem(seq)
+                if let item { try transaction.giveUp(item, seq) }
+                transaction.settle(item, seq)
             }
         }
     }
@@ -113,6 +110,7 @@ extension Transaction {
                 if last == nil { meet(ready) }
                 return
             }
+            if last == nil { outbox.lanes[lane, default: .init()].stored = front }
             last = front.seq
             var state = front.state
             do throws(Failure) {
@@ -146,14 +144,15 @@ extension Transaction {
 
     /// An item that is or was in the outbox; nil if it is settled.
     fileprivate func item(_ seq: UInt64) throws(Failure) -> OutboxItem? {
+        if let item = try payload(seq) { return item }
         guard seq > 0, try seq <= lastTicket() else { throw .notFound }
-        return try payload(seq)
+        return nil
     }
 
     /// nil, too, if it is damaged.
     fileprivate func readableItem(_ seq: UInt64) throws(Failure) -> OutboxItem? {
         do throws(Failure) {
-            return try payload(seq)
+            return try item(seq)
         } catch {
             guard error == .corrupt(.record) else { throw error }
             return nil
@@ -179,15 +178,14 @@ extension Transaction {
         outbox.lanes[lane, default: .init()].change.change(seq, to: state)
     }
 
+    func settle(_ seq: UInt64) throws(Failure) {
+        settle(try readableItem(seq), seq)
+    }
+
     /// Removes an item. A damaged one no longer says which lane it is in; the lane drops it when it comes
     /// to its front.
-    func settle(_ seq: UInt64) throws(Failure) {
-        do throws(Failure) {
-            guard let item = try payload(seq) else { return }
-            removeState(item.lane, seq)
-        } catch {
-            guard error == .corrupt(.record) else { throw error }
-        }
+    fileprivate func settle(_ item: OutboxItem?, _ seq: UInt64) {
+        if let item { removeState(item.lane, seq) }
         delete(.payload(seq))
     }
 

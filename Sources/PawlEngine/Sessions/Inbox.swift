@@ -189,10 +189,12 @@ final class Inbox {
         try session.accept(opened, frame, decision, now: now)
         withExtendedLifetime(opened) {}
         open.isChanged = true
-        var outcome = decision.outcome
-        session.ration(&outcome, now: now)
-        open.outcome.merge(outcome)
-        if decision.outcome.isClosed { peer.change { $0.close(session.id) } }
+        if !decision.isPlain {
+            var outcome = decision.outcome
+            session.ration(&outcome, now: now)
+            open.outcome.merge(outcome)
+            if outcome.isClosed { peer.change { $0.close(session.id) } }
+        }
         if let closed = opened.closed { open.closed.append(closed) }
         for gap in opened.gaps { try keep(gap, open) }
         if opened.isLate {

@@ -53,24 +53,14 @@ package final class Reservations {
         private(set) var terms: Terms
         let size: UInt32
         let slot: Int
-        let isAhead: Bool
         let begun: Int64
         var checked: Int64
         var wasUsed = true
         var bytes: UInt64 = 0
 
-        /// `reserved` is what was taken out of a session, in memory of its own, and stays there if steps are
-        /// taken ahead.
-        init(_ reserved: Chain, _ session: Session, _ place: Place, _ terms: Terms) throws(Failure)
-        {
+        init(_ session: Session, _ place: Place, _ terms: Terms) {
             self.session = session.id
-            chain =
-                place.isAhead
-                ? reserved
-                : try Chain(
-                    key: reserved.key, index: reserved.index, in: place.memory,
-                    ownedBy: place.owner)
-            isAhead = place.isAhead
+            chain = place.chain
             end = session.sending.index
             self.terms = terms
             size = place.size
@@ -78,6 +68,9 @@ package final class Reservations {
             begun = platform_monotonic_ns()
             checked = begun
         }
+
+        /// Whether its keys are kept, instead of made once more when they are used.
+        var isAhead: Bool { chain.room > 1 }
 
         var isUsedUp: Bool { chain.index >= end }
 
@@ -112,10 +105,8 @@ package final class Reservations {
     struct Place {
         let slot: Int
         let size: UInt32
-        let memory: UnsafeMutableRawBufferPointer
-        let owner: AnyObject
-        /// Whether its keys are kept, instead of made once more when they are used.
-        let isAhead: Bool
+        /// Begins when the indices are taken out of their session.
+        let chain: Chain
         /// What was here before, of this session or another: to be given back.
         let evicted: Rest?
     }
@@ -225,6 +216,7 @@ package final class Reservations {
             self.arena = arena
             var size = Self.sizes.lowerBound
             var evicted: Rest?
+            var chain: Chain?
             let slot: Int
             if let last = entries.removeValue(forKey: session) {
                 // Used up, or it would be used.
@@ -233,6 +225,7 @@ package final class Reservations {
                 }
                 slot = last.slot
                 evicted = Rest(last)
+                if last.chain.room >= size { chain = last.chain }
             } else if slots.count < Self.capacity {
                 slots.append(nil)
                 slot = slots.count - 1
@@ -243,12 +236,17 @@ package final class Reservations {
                 }
             }
             slots[slot] = nil
-            var ahead = 0
-            for entry in entries.values where entry.isAhead { ahead += 1 }
-            return Place(
-                slot: slot, size: size, memory: try arena.keys(3 * slot, count: 3), owner: arena,
-                isAhead: size > Self.sizes.lowerBound && ahead < Self.aheadCapacity,
-                evicted: evicted)
+            if chain == nil {
+                var ahead = 0
+                for entry in entries.values where entry.isAhead { ahead += 1 }
+                let isAhead = size > Self.sizes.lowerBound && ahead < Self.aheadCapacity
+                chain =
+                    isAhead
+                    ? try Chain(room: Int(size))
+                    : try Chain(in: arena.keys(3 * slot, count: 3), ownedBy: arena)
+            }
+            guard let chain else { throw .internal }
+            return Place(slot: slot, size: size, chain: chain, evicted: evicted)
         }
     }
 
@@ -263,14 +261,12 @@ package final class Reservations {
     }
 
     /// What was reserved for a session counts from now on. The caller holds `making`.
-    func insert(
-        _ chain: Chain, of session: Session, at place: Place, lane: UInt64
-    ) throws(Failure) {
+    func insert(_ session: Session, at place: Place, lane: UInt64) throws(Failure) {
         let terms = try Terms(session, lane: lane)
         try lock.withLock { () throws(Failure) in
             // Taken out and wiped with all others in the meantime: the store is being closed.
             guard slots.indices.contains(place.slot) else { throw .closed(.closed) }
-            entries[session.id] = try Entry(chain, session, place, terms)
+            entries[session.id] = Entry(session, place, terms)
             slots[place.slot] = session.id
         }
     }

@@ -105,7 +105,7 @@ extension Store {
         try reservations.making.withLock { () throws(Failure) in
             guard !reservations.has(id) else { return }
             let place = try reservations.place(for: id)
-            let reserved = try transact(.write, tracing: &steps) { (transaction) throws(Failure) in
+            let session = try transact(.write, tracing: &steps) { (transaction) throws(Failure) in
                 let session = try sendable(id, in: transaction).session
                 guard !session.pace.limits.isPerfect else { throw .state(.mode) }
                 if let evicted = place.evicted {
@@ -117,14 +117,12 @@ extension Store {
                 }
                 let outcome = try rekeyIfOver(session)
                 try outgoing(transaction).follow(outcome, of: session)
-                let chain = try session.reserve(place.size, isAhead: place.isAhead)
+                try session.reserve(place.size, in: place.chain)
                 try transaction.put(session)
                 try transaction.scheduleCheckpoint()
-                return (session: session, chain: chain)
+                return session
             }
-            try reservations.insert(
-                reserved.chain, of: reserved.session, at: place,
-                lane: reservations.lane(id))
+            try reservations.insert(session, at: place, lane: reservations.lane(id))
         }
     }
 

@@ -9,7 +9,7 @@ package final class Transaction {
     package let sealer: Sealer
     let clock: any Clock
     private let counters: Counters
-    private var writes: [(row: RowKey, value: SecretBuffer?)] = []
+    private var writes: [(row: RowKey, value: Value)] = []
     var schedule = ScheduleChange()
     var outbox = OutboxChange()
     /// Of accounts, as this call leaves them.
@@ -20,6 +20,13 @@ package final class Transaction {
     var wakesWaiters = false
     /// What the host's trace is told after the commit.
     private(set) var steps: [TracedStep] = []
+
+    /// What becomes of a row.
+    private enum Value {
+        case plain(SecretBuffer)
+        case raw(SecretBuffer)
+        case gone
+    }
 
     init(port: any StoragePort, sealer: Sealer, clock: any Clock, counters: Counters) {
         self.port = port
@@ -87,17 +94,17 @@ package final class Transaction {
     // MARK: Writing
 
     package func put(_ row: RowKey, _ plaintext: Bytes) throws(Failure) {
-        writes.append((row, try sealer.seal(plaintext, for: row)))
+        put(row, try SecretBuffer(copying: plaintext))
     }
 
-    /// Keeps `plaintext` for as long as it is read, which a temporary's bytes would not be.
-    package func put(_ row: RowKey, _ plaintext: SecretBuffer) throws(Failure) {
-        try put(row, plaintext.bytes)
+    /// `plaintext` is not changed any more.
+    package func put(_ row: RowKey, _ plaintext: SecretBuffer) {
+        writes.append((row, .plain(plaintext)))
     }
 
-    package func putRaw(_ row: RowKey, _ value: SecretBuffer) { writes.append((row, value)) }
+    package func putRaw(_ row: RowKey, _ value: SecretBuffer) { writes.append((row, .raw(value))) }
 
-    package func delete(_ row: RowKey) { writes.append((row, nil)) }
+    package func delete(_ row: RowKey) { writes.append((row, .gone)) }
 
     var isEmpty: Bool { writes.isEmpty }
 
@@ -117,16 +124,27 @@ package final class Transaction {
     }
 
     func apply() throws(Failure) {
-        for (row, value) in writes {
+        // The nonces of all values at once, and none that outlives the commit.
+        let nonces = try SecretBuffer(count: writes.count * Seal.nonceSize)
+        fillRandom(nonces.mutableBytes)
+        for (number, (row, value)) in writes.enumerated() {
             counters.writes &+= 1
             try row.withBytes { (key) throws(Failure) in
-                if let value {
+                switch value {
+                case .plain(let plaintext):
+                    let first = number * Seal.nonceSize
+                    let nonce = Bytes(rebasing: nonces.bytes[first..<first + Seal.nonceSize])
+                    let sealed = try sealer.seal(plaintext.bytes, for: row, nonce: nonce)
+                    try port.put(key, sealed.bytes)
+                    withExtendedLifetime((plaintext, sealed)) {}
+                case .raw(let value):
                     try port.put(key, value.bytes)
-                } else {
-                    try port.delete(key)
+                    withExtendedLifetime(value) {}
+                case .gone: try port.delete(key)
                 }
             }
         }
+        withExtendedLifetime(nonces) {}
     }
 }
 

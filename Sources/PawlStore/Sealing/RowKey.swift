@@ -62,20 +62,24 @@ package enum RowKind: UInt8 {
 package struct RowKey: Hashable {
     private var storage: [UInt8]
 
-    package init(_ kind: RowKind) { storage = [kind.rawValue] }
+    package init(_ kind: RowKind) {
+        storage = []
+        // Enough for what most kinds have behind it.
+        storage.reserveCapacity(48)
+        storage.append(kind.rawValue)
+    }
 
     package init(copying bytes: Bytes) { storage = [UInt8](bytes) }
 
-    package func appending(_ bytes: Bytes) -> RowKey {
-        var key = self
-        key.storage.reserveCapacity(storage.count + bytes.count)
-        key.storage.append(contentsOf: bytes)
-        return key
+    package consuming func appending(_ bytes: Bytes) -> RowKey {
+        storage.append(contentsOf: bytes)
+        return self
     }
 
     /// Big endian, so that the order of keys is the order of numbers.
-    package func appending(_ number: UInt64) -> RowKey {
-        withUnsafeBytes(of: number.bigEndian) { appending($0) }
+    package consuming func appending(_ number: UInt64) -> RowKey {
+        withUnsafeBytes(of: number.bigEndian) { storage.append(contentsOf: $0) }
+        return self
     }
 
     /// nil: a kind that this Pawl does not know.

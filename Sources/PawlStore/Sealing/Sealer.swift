@@ -63,14 +63,22 @@ package final class Sealer {
         }
     }
 
-    package func seal(_ plaintext: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
+    /// `nonce` was drawn for this value alone; nil: is drawn here.
+    package func seal(
+        _ plaintext: Bytes, for row: RowKey, nonce: Bytes? = nil
+    ) throws(Failure) -> SecretBuffer {
         let sealed = try SecretBuffer(count: plaintext.count + Self.overhead)
         sealed.mutableBytes[0] = Self.format
         let key = Bytes(try arena.key(Slot.values))
-        let place = try associated(row)
-        try Seal.close(
-            plaintext, key: key, associated: place.bytes,
-            into: UnsafeMutableRawBufferPointer(rebasing: sealed.mutableBytes[1...]))
+        var result: Result<Void, Failure> = .failure(.internal)
+        withPlace(row) { place in
+            result = Result { () throws(Failure) in
+                try Seal.close(
+                    plaintext, key: key, nonce: nonce, associated: place,
+                    into: UnsafeMutableRawBufferPointer(rebasing: sealed.mutableBytes[1...]))
+            }
+        }
+        try result.get()
         return sealed
     }
 
@@ -79,20 +87,24 @@ package final class Sealer {
         var reader = ByteReader(sealed)
         try reader.format(Self.format)
         let key = Bytes(try arena.key(Slot.values))
-        let place = try associated(row)
-        guard
-            let plaintext = try Seal.open(
-                Bytes(rebasing: sealed.dropFirst()), key: key, associated: place.bytes)
-        else { throw .corrupt(.record) }
+        var result: Result<SecretBuffer?, Failure> = .failure(.internal)
+        withPlace(row) { place in
+            result = Result { () throws(Failure) in
+                try Seal.open(reader.rest(), key: key, associated: place)
+            }
+        }
+        guard let plaintext = try result.get() else { throw .corrupt(.record) }
         return plaintext
     }
 
-    private func associated(_ row: RowKey) throws(Failure) -> SecretBuffer {
-        let buffer = try SecretBuffer(count: 1 + row.count)
-        var writer = ByteWriter(buffer.mutableBytes)
-        writer.integer(Self.format)
-        row.withBytes { writer.append($0) }
-        try writer.finish()
-        return buffer
+    /// Associated data: format and row key. On the stack, because every value needs it.
+    private func withPlace(_ row: RowKey, _ body: (Bytes) -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: 1 + row.count, alignment: 1) { place in
+            place[0] = Self.format
+            row.withBytes {
+                UnsafeMutableRawBufferPointer(rebasing: place[1...]).copyMemory(from: $0)
+            }
+            body(Bytes(place))
+        }
     }
 }
