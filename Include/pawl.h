@@ -626,12 +626,51 @@ pawl_status pawl_store_next_deadline(pawl_store *store, int64_t *deadline_ns);
 
 /* Runs at most `limit` (1-10000) jobs that are due, the earliest first, each in a transaction of its own. *ran: how
  * many; fewer than `limit` means that none is left. *next_deadline_ns as above. Either may be NULL. A job
- * that fails is tried again later, ever more seldom, and holds up no other. PAWL_STATE_BATCH. */
+ * that fails is tried again later, ever more seldom, and holds up no other; after 10 failures it is a dead letter. After
+ * the clock was set back by more than a minute, what is planned for later than its kind can be is due at once, and items
+ * that are lent or put off for more than a day can be taken. PAWL_STATE_BATCH. */
 pawl_status pawl_store_run_due(pawl_store *store, size_t limit, size_t *ran, int64_t *next_deadline_ns);
 
 /* Tells this handle that another process committed, where the library cannot see that by itself (a storage engine of
  * the host). */
 pawl_status pawl_store_nudge(pawl_store *store);
+
+/* Kinds of jobs, and what `subject` is. */
+#define PAWL_JOB_CREDENTIAL_PURGE 1    /* remove an expired credential or a deleted version; a hash of its name */
+#define PAWL_JOB_CHECKPOINT 2          /* bring what was erased out of the log; zeros */
+#define PAWL_JOB_SETUP_DEADLINE 3      /* nobody answered a session's set-up; the session, as in those to 8 */
+#define PAWL_JOB_LATE_KEYS 4           /* erase keys of messages that are late */
+#define PAWL_JOB_SESSION_END 5         /* erase a receive-only or unconfirmed session */
+#define PAWL_JOB_REKEY_RETRY 6         /* say again what was not answered */
+#define PAWL_JOB_EPOCH_END 7           /* rekey by time */
+#define PAWL_JOB_TOMBSTONE 8           /* forget a closed session */
+#define PAWL_JOB_ROTATE_PACKAGE 9      /* the account, as in those to 12 */
+#define PAWL_JOB_DELETE_PACKAGE 10
+#define PAWL_JOB_REPLENISH 11
+#define PAWL_JOB_VERIFY_PUBLICATION 12
+
+#define PAWL_JOB_DEAD 1 /* a dead letter: it failed 10 times, or its record is damaged, and is not tried any more */
+
+typedef struct pawl_job {
+    uint32_t struct_size;
+    uint32_t kind; /* PAWL_JOB_* */
+    uint8_t subject[16];
+    int64_t due_ns;          /* of a dead letter: since when it is one; PAWL_NEVER: its record is damaged */
+    uint32_t attempts;       /* that failed */
+    pawl_status last_status; /* why the last one did, its primary code alone; PAWL_CORRUPT: the record is damaged */
+    uint32_t flags;          /* PAWL_JOB_DEAD */
+    uint32_t reserved;       /* 0 */
+} pawl_job;
+
+#define PAWL_JOBS_DEAD 1 /* the dead letters, in the order of kind and subject */
+
+/* At most `limit` (1-10000) jobs in the order of due_ns that come after `after` (NULL: from the first), which need not be
+ * there any more; of it kind, subject and due_ns count. Those of a newer Pawl are left out. Since ABI 1. */
+pawl_status pawl_store_jobs(pawl_store *store, uint32_t flags, const pawl_job *after, size_t limit, pawl_view **jobs);
+pawl_status pawl_view_job(const pawl_view *view, size_t row, pawl_job *job);
+/* Makes a job of a dead letter again, due now and without failures. What plans the same job anew does so, too.
+ * PAWL_NOT_FOUND; PAWL_MISUSE_FLAGS: no such kind. Since ABI 1. */
+pawl_status pawl_job_revive(pawl_store *store, uint32_t kind, const uint8_t subject[16]);
 
 /* ---------------------------------------------------------------- outbox */
 
@@ -650,6 +689,8 @@ pawl_status pawl_store_nudge(pawl_store *store);
 #define PAWL_EVENT_STALLED 7          /* the peer did not answer a rekey `count` times; it goes on being asked */
 #define PAWL_EVENT_SESSION_CLOSED 8   /* the peer has closed this session; it is receive-only */
 #define PAWL_EVENT_UNSENT 9           /* the message with ticket `count` will not be sent: its session is over */
+#define PAWL_EVENT_DEAD_LETTER 11     /* a job of kind `count` was set aside: see pawl_store_jobs; `account` is zeros if it
+                                         is none's, or whose cannot be told */
 /* Requests, in `what`. */
 #define PAWL_REQUEST_PACKAGE 1 /* fetch a key package of `peer`; answer with its bytes */
 
@@ -663,11 +704,11 @@ typedef struct pawl_item {
     uint32_t attempts; /* how often it was handed out before */
     uint64_t seq;      /* increasing; what ack, fail and answer take */
     uint64_t count;    /* as its event says; of a frame the ticket of a message that had to wait, else 0 */
-    uint8_t account[PAWL_ACCOUNT_ID_SIZE];
+    uint8_t account[PAWL_ACCOUNT_ID_SIZE]; /* zeros: the store itself */
     uint8_t session[PAWL_SESSION_ID_SIZE]; /* zeros if it is about none */
     int64_t created_ns;
     int64_t lease_ns; /* when it may be handed out to somebody else */
-    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE]; /* zeros, and an empty name, if it is about nobody */
     uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
     const uint8_t *peer_name;
     size_t peer_name_size;

@@ -44,6 +44,8 @@ public struct Item: Sendable, Hashable, Identifiable {
         case sessionClosed
         /// The message with this ticket will not be sent: its session is over.
         case unsent(Item.ID)
+        /// A job failed so often that it is not tried any more: see ``Store/jobs(areDead:after:limit:)``.
+        case deadLetter(Job.Kind)
     }
 
     /// Its number: greater than that of every item before it in the same store.
@@ -53,11 +55,11 @@ public struct Item: Sendable, Hashable, Identifiable {
     /// The number that ``Session/send(_:)`` returned for the message in this frame, if it had to
     /// wait for its epoch; else nil.
     public let ticket: UInt64?
-    /// Whose item it is.
+    /// Whose item it is; zeros: the store's own.
     public let account: Account.ID
     /// The session that it is about; nil: none.
     public let session: Session.ID?
-    /// Who is at the other end.
+    /// Who is at the other end; with an empty name nobody is.
     public let peer: Identity
     /// How often it was handed out before.
     public let attempts: Int
@@ -109,6 +111,8 @@ extension Item.Event {
         case UInt32(PAWL_EVENT_STALLED): self = .stalled(Int(clamping: row.count))
         case UInt32(PAWL_EVENT_SESSION_CLOSED): self = .sessionClosed
         case UInt32(PAWL_EVENT_UNSENT): self = .unsent(row.count)
+        case UInt32(PAWL_EVENT_DEAD_LETTER):
+            self = .deadLetter(Job.Kind(rawValue: UInt32(clamping: row.count)))
         default: return nil
         }
     }

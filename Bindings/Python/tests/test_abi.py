@@ -139,6 +139,7 @@ def test_layouts_and_numbers_are_what_the_compiler_says(tmp_path: Path) -> None:
         ("PAWL_ITEM_", pawl.ItemKind),
         ("PAWL_EVENT_", pawl.Event),
         ("PAWL_REQUEST_", pawl.Request),
+        ("PAWL_JOB_", pawl.JobKind),
         ("PAWL_SUITE_", pawl.Suite),
         ("PAWL_TRUST_", pawl.Trust),
         ("PAWL_STEP_", pawl.StepEvent),

@@ -6,7 +6,7 @@ internal import PawlStore
 /// is merely handed out again.
 extension Store {
     private static let leaseStandard: Int64 = 30 * Backoff.second
-    private static let leaseLimit: Int64 = 24 * Backoff.hour
+    static let leaseLimit: Int64 = 24 * Backoff.hour
     /// Of bodies handed out at once.
     private static let sizeLimit = 32 << 20
 
@@ -154,9 +154,10 @@ extension Transaction {
         return state
     }
 
-    fileprivate func change(
+    func change(
         _ lane: OutboxLane, _ seq: UInt64, to state: ItemState
     ) throws(Failure) {
+        outbox.setsTimes = true
         try put(.item(lane, seq), state.encoded())
         outbox.lanes[lane, default: .init()].change.change(seq, to: state)
     }

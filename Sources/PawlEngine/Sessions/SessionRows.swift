@@ -213,6 +213,11 @@ enum SessionEvent: UInt32 {
     case unsent = 9
 }
 
+/// The same of what is about no session.
+enum StoreEvent: UInt32 {
+    case deadLetter = 11
+}
+
 /// What a request in the outbox asks for; the numbers are those of the header.
 enum SessionRequest: UInt32 {
     case package = 1

@@ -101,9 +101,15 @@ extension Store {
         _ conversation: Conversation, _ transaction: Transaction
     ) throws(Failure) {
         let session = conversation.session
-        guard let end = session.pace.end, end <= now(), session.rekey.pending == nil,
+        let now = now()
+        guard let end = session.pace.end, session.rekey.pending == nil,
             (try? conversation.peer.checkSending(session.id)) != nil
         else { return }
+        guard end <= now else {
+            session.pace.distrust(now: now)
+            try outgoing(transaction).plan(session)
+            return try transaction.put(session)
+        }
         let (_, outcome) = try session.trigger(Libsodium())
         try outgoing(transaction).follow(outcome, of: session)
         try transaction.put(session)

@@ -158,6 +158,8 @@ class AsyncStore:
     run_due = _awaited(Store.run_due)
     next_deadline = _awaited(Store.next_deadline)
     nudge = _awaited(Store.nudge)
+    jobs = _awaited(Store.jobs)
+    revive = _awaited(Store.revive)
     trace = _awaited(Store.trace)
     orphans = _awaited(Store.orphans)
     reconcile = _awaited(Store.reconcile)
