@@ -611,7 +611,7 @@ pawl_status pawl_safety_code(const pawl_identity *a, const pawl_identity *b, uin
  *   - on a descriptor, in poll, select, epoll or an event loop: pawl_store_fd;
  *   - with a timer of its own: pawl_store_next_deadline, and again after each call that changed something;
  *   - not at all, calling pawl_store_run_due now and then.
- * Nothing runs by itself, and nothing wakes while nothing is due. Since ABI 1. */
+ * Or it has the library do that: pawl_store_start_runner. Otherwise nothing runs by itself, and nothing wakes while nothing is due. Since ABI 1. */
 
 /* A descriptor that is readable while a job is due or an item can be taken, also when another process made it so. It
  * belongs to the store: never read, write or close it, and take it out of the loop before
@@ -634,6 +634,24 @@ pawl_status pawl_store_run_due(pawl_store *store, size_t limit, size_t *ran, int
 /* Tells this handle that another process committed, where the library cannot see that by itself (a storage engine of
  * the host). */
 pawl_status pawl_store_nudge(pawl_store *store);
+
+/* A thread of the library that runs what is due, for a host that wants none of the above. It sleeps until something is due or
+ * somebody commits, and where the system is asked for a descriptor and has none, or is no Linux, it looks once a minute for
+ * what other processes committed. With a clock of the host it looks at each nudge and commit. */
+typedef struct pawl_runner {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    void *context;
+    /* Optional: called on that thread, under no lock, when it looks and items can be taken. Take until there are none, here or
+     * elsewhere: it looks again when items are taken, change or come, and never just because some are left. */
+    void (*items_ready)(void *context);
+} pawl_runner;
+
+/* At most one for a handle: PAWL_EXISTS. It takes no signals. A fork's child has none. PAWL_STATE_BATCH. Since ABI 1. */
+pawl_status pawl_store_start_runner(pawl_store *store, const pawl_runner *runner);
+/* Returns when it has ended, also if there is none; pawl_store_close does the same, and called by items_ready it ends
+ * when that returns. PAWL_BUSY_REENTERED: called by items_ready. PAWL_STATE_BATCH. Since ABI 1. */
+pawl_status pawl_store_stop_runner(pawl_store *store);
 
 /* Kinds of jobs, and what `subject` is. */
 #define PAWL_JOB_CREDENTIAL_PURGE 1    /* remove an expired credential or a deleted version; a hash of its name */

@@ -48,6 +48,23 @@ public func pawl_store_nudge(_ store: OpaquePointer?) -> pawl_status {
     withStore(store) { (store) throws(Failure) in try store.nudge() }
 }
 
+@_cdecl("pawl_store_start_runner")
+public func pawl_store_start_runner(
+    _ store: OpaquePointer?, _ runner: UnsafePointer<pawl_runner>?
+) -> pawl_status {
+    withStore(store) { (store) throws(Failure) in
+        let table = try structure(runner)
+        guard table.flags == 0 else { throw .misuse(.flags) }
+        let (context, itemsReady) = (table.context, table.items_ready)
+        try store.startRunner { itemsReady?(context) }
+    }
+}
+
+@_cdecl("pawl_store_stop_runner")
+public func pawl_store_stop_runner(_ store: OpaquePointer?) -> pawl_status {
+    withStore(store) { (store) throws(Failure) in try store.stopRunner() }
+}
+
 @_cdecl("pawl_store_jobs")
 public func pawl_store_jobs(
     _ store: OpaquePointer?, _ flags: UInt32, _ after: UnsafePointer<pawl_job>?, _ limit: Int,

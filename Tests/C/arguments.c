@@ -1588,6 +1588,16 @@ static void schedule_calls(void *unused) {
 static void job_calls(void *unused) {
     (void)unused;
     prepare_session();
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_start_runner(NULL, &runner));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_start_runner(store, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_stop_runner(NULL));
+    STRUCT_SIZES(pawl_runner, runner, pawl_store_start_runner(store, object));
+    runner.flags = 1;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_store_start_runner(store, &runner));
+    runner.flags = 0;
+    STRUCT_GROWN(pawl_runner, runner, pawl_store_start_runner(store, object));
+    DONE(pawl_store_stop_runner(store));
     pawl_view *jobs = NULL;
     GIVES_VIEW(PAWL_MISUSE_NULL, pawl_store_jobs(NULL, 0, NULL, 10, view_));
     NEEDS_PLACE(pawl_store_jobs(store, 0, NULL, 10, view_));

@@ -58,6 +58,8 @@ import Testing
         same(type(of: PawlABI.pawl_store_next_deadline), type(of: CPawl.pawl_store_next_deadline))
         same(type(of: PawlABI.pawl_store_run_due), type(of: CPawl.pawl_store_run_due))
         same(type(of: PawlABI.pawl_store_nudge), type(of: CPawl.pawl_store_nudge))
+        same(type(of: PawlABI.pawl_store_start_runner), type(of: CPawl.pawl_store_start_runner))
+        same(type(of: PawlABI.pawl_store_stop_runner), type(of: CPawl.pawl_store_stop_runner))
         same(type(of: PawlABI.pawl_store_jobs), type(of: CPawl.pawl_store_jobs))
         same(type(of: PawlABI.pawl_view_job), type(of: CPawl.pawl_view_job))
         same(type(of: PawlABI.pawl_job_revive), type(of: CPawl.pawl_job_revive))
@@ -138,5 +140,6 @@ import Testing
         expect(pawl_account.self, 112)
         expect(pawl_item.self, 176)
         expect(pawl_job.self, 48)
+        expect(pawl_runner.self, 24)
     }
 }

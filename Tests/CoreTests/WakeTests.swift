@@ -111,7 +111,8 @@ import Testing
             }
             let isQuiet = world.step == nil && !world.isReadable
             let isDone = world.steps.allSatisfy { $0 == changes.count }
-            if isQuiet, isDone, world.jobs.contains(where: { plan($0, now: world.now) == .runNow }) {
+            let isDue = world.jobs.contains { plan($0, now: world.now) == .runNow }
+            if isQuiet, isDone, isDue {
                 return (seen.count, world)
             }
         }

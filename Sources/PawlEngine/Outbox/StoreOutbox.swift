@@ -13,7 +13,7 @@ extension Store {
     package func takeItems(limit: Int, lease: Int64) throws(Failure) -> [ItemRow] {
         guard !isBatch else { throw .state(.batch) }
         guard (0...Self.leaseLimit).contains(lease) else { throw .misuse(.time) }
-        defer { lookAgain() }
+        defer { lookAgainForItems() }
         return try transact(.write, .relaxed) { (transaction) throws(Failure) in
             var taking = Taking(
                 now: now(), lease: lease == 0 ? Self.leaseStandard : lease, limit: limit,
@@ -44,13 +44,19 @@ extension Store {
     /// `retry` 0: ever later.
     package func failItem(_ seq: UInt64, retry: Int64) throws(Failure) {
         guard retry >= 0 else { throw .misuse(.time) }
-        defer { lookAgain() }
+        defer { lookAgainForItems() }
         try transact(.write, .relaxed) { (transaction) throws(Failure) in
             guard let item = try transaction.item(seq) else { return }
             var state = try transaction.state(of: item.lane, seq)
             state.fail(now: now(), wait: retry, random: randomNumber())
             try transaction.change(item.lane, seq, to: state)
         }
+    }
+
+    /// What is lent or put off comes back later, which a runner must know.
+    private func lookAgainForItems() {
+        lookAgain()
+        shared.waiters.runner?.nudge()
     }
 
     package func answerRequest(_ seq: UInt64, body: Bytes) throws(Failure) {

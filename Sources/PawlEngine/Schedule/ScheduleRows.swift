@@ -375,6 +375,18 @@ extension Transaction {
         return min(job, lane)
     }
 
+    /// What there is besides what can be done at once.
+    func outlook(_ now: Int64) throws(Failure) -> Outlook {
+        guard try !isClockBack() else { return Outlook(hasItems: false, next: Int64.min) }
+        var lane = try firstReady()
+        let hasItems = lane.map { plan($0.time, now: now) == .runNow } ?? false
+        // Those that can be taken now, the host was told of.
+        if hasItems { lane = try firstReady(after: RowKey(.ready).appending(now.ordered).end) }
+        let job = try firstJob()?.due ?? CredentialRules.never
+        let next = min(job, lane?.time ?? CredentialRules.never)
+        return Outlook(hasItems: hasItems, next: next == CredentialRules.never ? nil : next)
+    }
+
     /// When the next job is due or the next lane can be taken from; at once if all times are in doubt.
     func nextDeadline() throws(Failure) -> Int64? {
         guard try !isClockBack() else { return Int64.min }

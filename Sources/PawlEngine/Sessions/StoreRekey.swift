@@ -136,5 +136,22 @@ package final class Waiters {
 
     func wakeAll() {
         try? lock.withLock { for waker in waiting { waker.signal() } }
+        runner?.nudge()
+    }
+
+    // MARK: The runner
+
+    private var current: Runner?
+
+    var runner: Runner? {
+        let runner: Runner?? = try? lock.withLock { current }
+        return runner ?? nil
+    }
+
+    func setRunner(_ runner: Runner) { try? lock.withLock { current = runner } }
+
+    func takeRunner() -> Runner? {
+        let runner: Runner?? = try? lock.withLock { exchange(&current, with: nil) }
+        return runner ?? nil
     }
 }
