@@ -98,16 +98,16 @@ package final class Runner {
         return isOver != false
     }
 
-    /// State first, token second, as for those who wait for the store's descriptor.
+    /// Its own commits ring, too, so it drains after them, and then looks.
     private func look() throws(Failure) -> Outlook {
-        try? lock.withLock {
-            isNudged = false
-            waker?.drain()
-        }
         var found = Outlook(hasItems: false, next: nil)
         try store.call { () throws(Failure) in
             var ran = Self.many
             while !isOver, ran == Self.many { ran = try store.runDue(limit: Self.many) }
+            try lock.withLock {
+                isNudged = false
+                waker?.drain()
+            }
             found = try store.outlook()
         }
         return found
