@@ -173,6 +173,13 @@ struct Calls {
         return (ran, .unlessNever(deadline))
     }
 
+    func startRunner(_ runner: Runner) throws(PawlError) {
+        _ = try handle()
+        try connection.start(runner)
+    }
+
+    func stopRunner() throws(PawlError) { try check(pawl_store_stop_runner(handle())) }
+
     func jobs(areDead: Bool, after: Job?, limit: Int) throws(PawlError) -> [Job] {
         let store = try handle()
         var row = after?.row ?? pawl_job.sized()

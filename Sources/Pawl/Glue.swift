@@ -31,6 +31,7 @@ extension pawl_identity: Sized {}
 extension pawl_account: Sized {}
 extension pawl_item: Sized {}
 extension pawl_job: Sized {}
+extension pawl_runner: Sized {}
 extension pawl_package_options: Sized {}
 extension pawl_package: Sized {}
 extension pawl_peer: Sized {}

@@ -25,6 +25,36 @@ import Testing
         }
     }
 
+    /// A timer of 32 bits holds 24.8 days in milliseconds: longer sleeps are slept in parts, each by the clock.
+    @Test func aSleepLongerThanATimerIsSplit() {
+        let day = 24 * Backoff.hour
+        let longest = Int64(Int32.max) * 1_000_000
+        for (days, parts) in [(1, 1), (24, 1), (30, 2), (300, 13)] as [(Int64, Int)] {
+            var now: Int64 = 1_000
+            let due = now + days * day
+            var slept = 0
+            while plan(due, now: now) != .runNow, slept < 100 {
+                let part = nap(until: due, now: now, longest: longest)
+                #expect(part > 0 && part <= longest && part / 1_000_000 <= Int64(Int32.max))
+                now += part
+                slept += 1
+            }
+            #expect(slept == parts && now == due, "\(days) days")
+        }
+        // Set back by 10 days and forward by 20 on the way.
+        var now: Int64 = 0
+        var steps: [Int64] = [-10 * day, 20 * day]
+        while plan(60 * day, now: now) != .runNow {
+            now += nap(until: 60 * day, now: now, longest: longest)
+            if !steps.isEmpty { now += steps.removeFirst() }
+        }
+        #expect(now == 60 * day && steps.isEmpty)
+        for (due, now) in [(Int64.min, Int64.max), (0, 5), (Int64.max, Int64.min)] {
+            let part = nap(until: due, now: now, longest: longest)
+            #expect(part == (due < now ? 0 : longest))
+        }
+    }
+
     @Test func waitsGrowAndStayBelowTheirLimit() {
         for limit in [Backoff.minute, Backoff.hour] {
             var least: Int64 = 0

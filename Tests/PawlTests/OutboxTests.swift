@@ -41,6 +41,32 @@ import Testing
         await store.close()
     }
 
+    @Test func aRunnerRunsWhatIsDue() async throws {
+        let folder = try Folder()
+        let store = try await Store.open(path: folder.path("store"), key: key, options: create)
+        let told = Locked(0)
+        try await store.startRunner { told.withLock { $0 += 1 } }
+        await #expect(throws: PawlError.self) { try await store.startRunner() }
+        let ada = try await account(named: "ada", in: store)
+        let bob = try await account(named: "bob", in: store)
+        try await store.put("gone", Secret("x"), in: alice)
+        try await store.delete("gone", in: alice, recovery: .milliseconds(100))
+        #expect(try await store.jobs().contains { $0.kind == .credentialPurge })
+        for _ in 0..<1_000 {
+            if try await !store.jobs().contains(where: { $0.kind == .credentialPurge }) { break }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(try await !store.jobs().contains { $0.kind == .credentialPurge })
+        #expect(told.withLock { $0 } == 0)
+        let session = try await ada.startSession(with: "bob", package: published(by: bob))
+        _ = try await session.send(Secret("x"))
+        #expect(await eventually { told.withLock { $0 } > 0 })
+        try await store.stopRunner()
+        try await store.stopRunner()
+        try await store.startRunner()
+        await store.close()
+    }
+
     // MARK: items
 
     @Test func whatIsSentWaitsToBeDelivered() async throws {

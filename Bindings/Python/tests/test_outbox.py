@@ -98,6 +98,41 @@ def test_a_job_that_fails_for_ever_is_set_aside(key: RawKey, clock: Time, scope:
         assert Event.SETUP_EXPIRED in [item.event for item in store.take()]
 
 
+def test_a_runner(ticking: Store, scope: Scope) -> None:
+    done: List[int] = []
+    answers: List[Status] = []
+    told = threading.Event()
+
+    def items_ready() -> None:
+        done.extend(item.seq for item in drained(ticking))
+        try:
+            ticking.stop_runner()
+        except pawl.BusyError as error:
+            answers.append(error.reason)
+        told.set()
+
+    def purges() -> List[pawl.Job]:
+        return [job for job in ticking.jobs() if job.kind is JobKind.CREDENTIAL_PURGE]
+
+    ticking.start_runner(items_ready)
+    with refused(Status.EXISTS):
+        ticking.start_runner()
+    delete_later(ticking, scope, "n", 0.2)
+    until = time.monotonic() + 20
+    while purges():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    seq = ticking.send(Pair(ticking).start(), b"x")
+    assert told.wait(20) and done == [seq] and answers[0] is Status.BUSY_REENTERED
+    ticking.stop_runner()
+    ticking.stop_runner()
+    delete_later(ticking, scope, "m", 0.01)
+    time.sleep(0.2)
+    assert len(purges()) == 1
+    ticking.start_runner(lambda: None)
+    ticking.close()
+
+
 def test_a_clock_that_is_put_right(store: Store, scope: Scope, clock: Time) -> None:
     """What was planned by a clock that was a year ahead runs at once."""
     clock.now += 365 * DAY

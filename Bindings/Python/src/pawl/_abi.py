@@ -484,6 +484,18 @@ class Trace(Sized):
     ]
 
 
+ITEMS_READY = CFUNCTYPE(None, c_void_p)
+
+
+class Runner(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("context", c_void_p),
+        ("items_ready", ITEMS_READY),
+    ]
+
+
 class Frame(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -552,6 +564,7 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_account": Account,
     "pawl_item": Item,
     "pawl_job": Job,
+    "pawl_runner": Runner,
     "pawl_package_options": PackageOptions,
     "pawl_package": Package,
     "pawl_peer": Peer,
@@ -631,6 +644,8 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_store_nudge", c_int32, (_HANDLE,)),
     ("pawl_outbox_take", c_int32, (_HANDLE, c_size_t, c_int64, _OUT)),
     ("pawl_view_item", c_int32, (c_void_p, c_size_t, POINTER(Item))),
+    ("pawl_store_start_runner", c_int32, (_HANDLE, POINTER(Runner))),
+    ("pawl_store_stop_runner", c_int32, (_HANDLE,)),
     ("pawl_store_jobs", c_int32, (_HANDLE, c_uint32, POINTER(Job), c_size_t, _OUT)),
     ("pawl_view_job", c_int32, (c_void_p, c_size_t, POINTER(Job))),
     ("pawl_job_revive", c_int32, (_HANDLE, c_uint32, c_char_p)),

@@ -158,6 +158,8 @@ class AsyncStore:
     run_due = _awaited(Store.run_due)
     next_deadline = _awaited(Store.next_deadline)
     nudge = _awaited(Store.nudge)
+    start_runner = _awaited(Store.start_runner)
+    stop_runner = _awaited(Store.stop_runner)
     jobs = _awaited(Store.jobs)
     revive = _awaited(Store.revive)
     trace = _awaited(Store.trace)

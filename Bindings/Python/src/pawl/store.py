@@ -515,6 +515,23 @@ class Store(Credentials, Accounts):
         self._handle.call(library.pawl_store_next_deadline, byref(deadline))
         return ever(deadline.value)
 
+    def start_runner(self, items_ready: Optional[Callable[[], object]] = None) -> None:
+        """Has a thread of the library run what is due, until `stop_runner` or `close`.
+
+        It calls `items_ready` when items can be taken: take until there are none, there or
+        elsewhere. What that raises is printed, as the thread has nobody to raise it to. ExistsError:
+        there is one. With a `clock` of the host it looks after each `nudge` and commit only.
+        """
+        table = self._handle.host.runner_table(items_ready)
+        self._handle.call(library.pawl_store_start_runner, table)
+
+    def stop_runner(self) -> None:
+        """Returns when the thread has ended, also if there is none.
+
+        BusyError (`BUSY_REENTERED`): called by `items_ready`.
+        """
+        self._handle.call(library.pawl_store_stop_runner)
+
     def jobs(
         self, after: Optional[Job] = None, limit: int = 1000, *, dead: bool = False
     ) -> List[Job]:
