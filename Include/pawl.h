@@ -612,7 +612,7 @@ pawl_status pawl_safety_code(const pawl_identity *a, const pawl_identity *b, uin
  *   - on a descriptor, in poll, select, epoll or an event loop: pawl_store_fd;
  *   - with a timer of its own: pawl_store_next_deadline, and again after each call that changed something;
  *   - not at all, calling pawl_store_run_due now and then.
- * Nothing runs by itself, and nothing wakes while nothing is due. Since ABI 1. */
+ * Or it has the library do that: pawl_store_start_runner. Otherwise nothing runs by itself, and nothing wakes while nothing is due. Since ABI 1. */
 
 /* A descriptor that is readable while a job is due or an item can be taken, also when another process made it so. It
  * belongs to the store: never read, write or close it, and take it out of the loop before
@@ -627,12 +627,69 @@ pawl_status pawl_store_next_deadline(pawl_store *store, int64_t *deadline_ns);
 
 /* Runs at most `limit` (1-10000) jobs that are due, the earliest first, each in a transaction of its own. *ran: how
  * many; fewer than `limit` means that none is left. *next_deadline_ns as above. Either may be NULL. A job
- * that fails is tried again later, ever more seldom, and holds up no other. PAWL_STATE_BATCH. */
+ * that fails is tried again later, ever more seldom, and holds up no other; after 10 failures it is a dead letter. After
+ * the clock was set back by more than a minute, what is planned for later than its kind can be is due at once, and items
+ * that are lent or put off for more than a day can be taken. PAWL_STATE_BATCH. */
 pawl_status pawl_store_run_due(pawl_store *store, size_t limit, size_t *ran, int64_t *next_deadline_ns);
 
 /* Tells this handle that another process committed, where the library cannot see that by itself (a storage engine of
  * the host). */
 pawl_status pawl_store_nudge(pawl_store *store);
+
+/* A thread of the library that runs what is due, for a host that wants none of the above. It sleeps until something is due or
+ * somebody commits, and where the system is asked for a descriptor and has none, or is no Linux, it looks once a minute for
+ * what other processes committed. With a clock of the host it looks at each nudge and commit. */
+typedef struct pawl_runner {
+    uint32_t struct_size;
+    uint32_t flags; /* must be 0 */
+    void *context;
+    /* Optional: called on that thread, under no lock, when it looks and items can be taken. Take until there are none, here or
+     * elsewhere: it looks again when items are taken, change or come, and never just because some are left. */
+    void (*items_ready)(void *context);
+} pawl_runner;
+
+/* At most one for a handle: PAWL_EXISTS. It takes no signals. A fork's child has none. PAWL_STATE_BATCH. Since ABI 1. */
+pawl_status pawl_store_start_runner(pawl_store *store, const pawl_runner *runner);
+/* Returns when it has ended, also if there is none; pawl_store_close does the same, and called by items_ready it ends
+ * when that returns. PAWL_BUSY_REENTERED: called by items_ready. PAWL_STATE_BATCH. Since ABI 1. */
+pawl_status pawl_store_stop_runner(pawl_store *store);
+
+/* Kinds of jobs, and what `subject` is. */
+#define PAWL_JOB_CREDENTIAL_PURGE 1    /* remove an expired credential or a deleted version; a hash of its name */
+#define PAWL_JOB_CHECKPOINT 2          /* bring what was erased out of the log; zeros */
+#define PAWL_JOB_SETUP_DEADLINE 3      /* nobody answered a session's set-up; the session, as in those to 8 */
+#define PAWL_JOB_LATE_KEYS 4           /* erase keys of messages that are late */
+#define PAWL_JOB_SESSION_END 5         /* erase a receive-only or unconfirmed session */
+#define PAWL_JOB_REKEY_RETRY 6         /* say again what was not answered */
+#define PAWL_JOB_EPOCH_END 7           /* rekey by time */
+#define PAWL_JOB_TOMBSTONE 8           /* forget a closed session */
+#define PAWL_JOB_ROTATE_PACKAGE 9      /* draw a key package, or have it published again; the account */
+#define PAWL_JOB_DELETE_PACKAGE 10     /* erase a superseded key package; the package */
+#define PAWL_JOB_REPLENISH 11          /* the same as 9 for one-time keys; the account */
+#define PAWL_JOB_VERIFY_PUBLICATION 12 /* ask what the server serves; the account */
+
+#define PAWL_JOB_DEAD 1 /* a dead letter: it failed 10 times, or its record is damaged, and is not tried any more */
+
+typedef struct pawl_job {
+    uint32_t struct_size;
+    uint32_t kind; /* PAWL_JOB_* */
+    uint8_t subject[16];
+    int64_t due_ns;          /* of a dead letter: since when it is one; PAWL_NEVER: its record is damaged */
+    uint32_t attempts;       /* that failed */
+    pawl_status last_status; /* why the last one did, its primary code alone; PAWL_CORRUPT: the record is damaged */
+    uint32_t flags;          /* PAWL_JOB_DEAD */
+    uint32_t reserved;       /* 0 */
+} pawl_job;
+
+#define PAWL_JOBS_DEAD 1 /* the dead letters, in the order of kind and subject */
+
+/* At most `limit` (1-10000) jobs in the order of due_ns that come after `after` (NULL: from the first), which need not be
+ * there any more; of it kind, subject and due_ns count. Those of a newer Pawl are left out. Since ABI 1. */
+pawl_status pawl_store_jobs(pawl_store *store, uint32_t flags, const pawl_job *after, size_t limit, pawl_view **jobs);
+pawl_status pawl_view_job(const pawl_view *view, size_t row, pawl_job *job);
+/* Makes a job of a dead letter again, due now and without failures. What plans the same job anew does so, too.
+ * PAWL_NOT_FOUND; PAWL_MISUSE_FLAGS: no such kind. Since ABI 1. */
+pawl_status pawl_job_revive(pawl_store *store, uint32_t kind, const uint8_t subject[16]);
 
 /* ---------------------------------------------------------------- outbox */
 
@@ -652,6 +709,8 @@ pawl_status pawl_store_nudge(pawl_store *store);
 #define PAWL_EVENT_SESSION_CLOSED 8   /* the peer has closed this session; it is receive-only */
 #define PAWL_EVENT_UNSENT 9           /* the message with ticket `count` will not be sent: its session is over */
 #define PAWL_EVENT_PUBLICATION 10     /* the server does not serve what it should; `count` is a PAWL_PUBLICATION_* */
+#define PAWL_EVENT_DEAD_LETTER 11     /* a job of kind `count` was set aside: see pawl_store_jobs; `account` is zeros if it
+                                         is none's, or whose cannot be told */
 /* Requests, in `what`. Those about the account's own packages name the account itself as `peer`. */
 #define PAWL_REQUEST_PACKAGE 1      /* fetch a key package of `peer`; answer with its bytes */
 #define PAWL_REQUEST_PUBLISH 2      /* have the server serve this package, with `count` one-time keys, in place of what it has
@@ -677,11 +736,11 @@ typedef struct pawl_item {
     uint32_t attempts; /* how often it was handed out before */
     uint64_t seq;      /* increasing; what ack, fail and answer take */
     uint64_t count;    /* as its event says; of a frame the ticket of a message that had to wait, else 0 */
-    uint8_t account[PAWL_ACCOUNT_ID_SIZE];
+    uint8_t account[PAWL_ACCOUNT_ID_SIZE]; /* zeros: the store itself */
     uint8_t session[PAWL_SESSION_ID_SIZE]; /* zeros if it is about none */
     int64_t created_ns;
     int64_t lease_ns; /* when it may be handed out to somebody else */
-    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE]; /* zeros, and an empty name, if it is about nobody */
     uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
     const uint8_t *peer_name;
     size_t peer_name_size;

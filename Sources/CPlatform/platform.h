@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,56 @@ static inline void platform_sleep_ns(int64_t ns) {
     struct timespec t = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
     if (ns > 0) nanosleep(&t, NULL);
 }
+
+/* Sleeps until it is woken or the time is over; sometimes less. */
+static inline void platform_condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t ns) {
+    struct timespec t;
+    if (clock_gettime(CLOCK_REALTIME, &t) != 0) return;
+    ns += t.tv_nsec;
+    t.tv_sec += (time_t)(ns / 1000000000);
+    t.tv_nsec = (long)(ns % 1000000000);
+    pthread_cond_timedwait(condition, mutex, &t);
+}
+
+/* A thread that no signal of the host is delivered to. */
+typedef struct platform_thread {
+    pthread_t id;
+} platform_thread;
+
+typedef struct platform_start {
+    void (*body)(void *context);
+    void *context;
+} platform_start;
+
+static inline void *platform_thread_main(void *memory) {
+    platform_start start = *(platform_start *)memory;
+    free(memory);
+    start.body(start.context);
+    return NULL;
+}
+
+/* 0, or the number of an error. */
+static inline int platform_thread_start(platform_thread *thread, void (*body)(void *context), void *context) {
+    platform_start *start = malloc(sizeof *start);
+    if (start == NULL) return ENOMEM;
+    start->body = body;
+    start->context = context;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&thread->id, NULL, platform_thread_main, start);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) free(start);
+    return error;
+}
+
+static inline platform_thread platform_thread_self(void) {
+    platform_thread thread = {pthread_self()};
+    return thread;
+}
+static inline int platform_thread_is_self(platform_thread thread) { return pthread_equal(thread.id, pthread_self()); }
+static inline void platform_thread_join(platform_thread thread) { pthread_join(thread.id, NULL); }
+static inline void platform_thread_detach(platform_thread thread) { pthread_detach(thread.id); }
 
 static inline int platform_errno(void) { return errno; }
 

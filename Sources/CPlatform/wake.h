@@ -47,11 +47,11 @@ static inline void platform_bell_ring(int bell) {
     (void)written;
 }
 
-/* Sleeps until it is readable, or the time is over; sometimes less. */
+/* Sleeps until it is readable, or the time is over; sometimes less. A time below 0 never is. */
 static inline void platform_waker_wait(const platform_waker *waker, int64_t time_ns) {
     struct pollfd one = {.fd = waker->all, .events = POLLIN, .revents = 0};
     int64_t milliseconds = time_ns / 1000000 + 1;
-    (void)poll(&one, 1, milliseconds > 3600000 ? 3600000 : (int)milliseconds);
+    (void)poll(&one, 1, time_ns < 0 ? -1 : milliseconds > 3600000 ? 3600000 : (int)milliseconds);
 }
 
 #ifdef __linux__

@@ -173,6 +173,28 @@ struct Calls {
         return (ran, .unlessNever(deadline))
     }
 
+    func startRunner(_ runner: Runner) throws(PawlError) {
+        _ = try handle()
+        try connection.start(runner)
+    }
+
+    func stopRunner() throws(PawlError) { try check(pawl_store_stop_runner(handle())) }
+
+    func jobs(areDead: Bool, after: Job?, limit: Int) throws(PawlError) -> [Job] {
+        let store = try handle()
+        var row = after?.row ?? pawl_job.sized()
+        let flags = areDead ? UInt32(PAWL_JOBS_DEAD) : 0
+        return try withUnsafePointer(to: &row) { (row) throws(PawlError) in
+            let start = after == nil ? nil : row
+            return try View { pawl_store_jobs(store, flags, start, limit, $0) }
+                .map(pawl_view_job, Job.init)
+        }
+    }
+
+    func revive(_ job: Job) throws(PawlError) {
+        try check(pawl_job_revive(handle(), job.kind.rawValue, job.subject.bytes))
+    }
+
     func nudge() throws(PawlError) { try check(pawl_store_nudge(handle())) }
 
     // MARK: the store

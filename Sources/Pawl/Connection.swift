@@ -33,6 +33,7 @@ final class Connection: @unchecked Sendable {
     /// Who waits for an epoch in C, or is on the way there.
     private var inside = 0
     private var tracer: Tracer?
+    private var runner: Runner?
 
     private var closing: [@Sendable () -> Void] = []
     private var isClosed = false
@@ -99,6 +100,13 @@ final class Connection: @unchecked Sendable {
             try check(pawl_store_trace(store, nil))
         }
         self.tracer = tracer
+    }
+
+    /// It is kept until another takes its place, which the one before has ended by then.
+    func start(_ runner: Runner) throws(PawlError) {
+        var table = runner.table
+        try check(pawl_store_start_runner(store, &table))
+        self.runner = runner
     }
 
     /// Somebody is going to wait for an epoch, on another thread.

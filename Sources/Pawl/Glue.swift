@@ -30,6 +30,8 @@ extension pawl_reconcile_options: Sized {}
 extension pawl_identity: Sized {}
 extension pawl_account: Sized {}
 extension pawl_item: Sized {}
+extension pawl_job: Sized {}
+extension pawl_runner: Sized {}
 extension pawl_package_options: Sized {}
 extension pawl_package: Sized {}
 extension pawl_rotation_options: Sized {}

@@ -80,6 +80,8 @@ public struct Item: Sendable, Hashable, Identifiable {
         case unsent(Item.ID)
         /// The server does not serve what it should.
         case publication(Publication)
+        /// A job failed so often that it is not tried any more: see ``Store/jobs(areDead:after:limit:)``.
+        case deadLetter(Job.Kind)
     }
 
     /// Its number: greater than that of every item before it in the same store.
@@ -89,11 +91,12 @@ public struct Item: Sendable, Hashable, Identifiable {
     /// The number that ``Session/send(_:)`` returned for the message in this frame, if it had to
     /// wait for its epoch; else nil.
     public let ticket: UInt64?
-    /// Whose item it is.
+    /// Whose item it is; zeros: the store's own.
     public let account: Account.ID
     /// The session that it is about; nil: none.
     public let session: Session.ID?
-    /// Who is at the other end; of a request about the account's own packages the account itself.
+    /// Who is at the other end; of a request about the account's own packages the account itself; with
+    /// an empty name nobody is.
     public let peer: Identity
     /// What a request to publish is about; of other items nil.
     public let packages: Packages?
@@ -161,6 +164,8 @@ extension Item.Event {
         case UInt32(PAWL_EVENT_PUBLICATION):
             guard let found = Item.Publication(rawValue: row.count) else { return nil }
             self = .publication(found)
+        case UInt32(PAWL_EVENT_DEAD_LETTER):
+            self = .deadLetter(Job.Kind(rawValue: UInt32(clamping: row.count)))
         default: return nil
         }
     }

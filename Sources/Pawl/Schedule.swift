@@ -1,3 +1,5 @@
+import CPawl
+
 extension Store {
     /// When the next job is due or the next item can be taken: in the past if that is now, nil if
     /// nothing is planned.
@@ -24,6 +26,24 @@ extension Store {
     /// passed ``nextDeadline()``.
     public func nudge() throws(PawlError) {
         try run { calls throws(PawlError) in try calls.nudge() }
+    }
+
+    /// Has a thread of the library run what is due, until ``stopRunner()`` or the store is closed.
+    /// Who reads ``items(limit:lease:)`` needs none.
+    ///
+    /// - Parameter itemsReady: called on that thread when items can be taken: take until there are
+    ///   none, in a task. It must not wait for the store. What is left it is not told of again until
+    ///   something changes.
+    /// - Throws: ``PawlError/Code/exists`` if there is one.
+    public func startRunner(
+        _ itemsReady: @escaping @Sendable () -> Void = {}
+    ) throws(PawlError) {
+        try run { calls throws(PawlError) in try calls.startRunner(Runner(itemsReady)) }
+    }
+
+    /// Returns when the thread has ended, also if there is none.
+    public func stopRunner() throws(PawlError) {
+        try run { calls throws(PawlError) in try calls.stopRunner() }
     }
 
     /// What is to be done now and from now on, for as long as it is asked for. The sequence runs
@@ -97,5 +117,23 @@ extension Store {
             if !items.isEmpty || Task.isCancelled { return items }
             try await wait()
         }
+    }
+}
+
+/// Whom a runner tells of items.
+final class Runner: Sendable {
+    private let itemsReady: @Sendable () -> Void
+
+    init(_ itemsReady: @escaping @Sendable () -> Void) { self.itemsReady = itemsReady }
+
+    /// As C knows it, for as long as this lives.
+    var table: pawl_runner {
+        var table = pawl_runner.sized()
+        table.context = Unmanaged.passUnretained(self).toOpaque()
+        table.items_ready = { context in
+            guard let context else { return }
+            Unmanaged<Runner>.fromOpaque(context).takeUnretainedValue().itemsReady()
+        }
+        return table
     }
 }

@@ -151,7 +151,7 @@ public actor Store {
         worker.later { connection.close {} }
     }
 
-    private var calls: Calls {
+    var calls: Calls {
         get throws(PawlError) {
             guard let connection else { throw .closed }
             return Calls(self, connection)

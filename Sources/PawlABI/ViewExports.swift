@@ -163,13 +163,11 @@ public func pawl_view_item(
         }
         item.created_ns = found.created
         item.lease_ns = rows[row].lease
-        withUnsafeMutableBytes(of: &item.peer_signing_key) {
-            $0.copyMemory(from: found.peer.keys.signing)
+        if let peer = found.peer {
+            copy(peer.keys.signing, to: &item.peer_signing_key)
+            copy(peer.keys.agreement, to: &item.peer_agreement_key)
         }
-        withUnsafeMutableBytes(of: &item.peer_agreement_key) {
-            $0.copyMemory(from: found.peer.keys.agreement)
-        }
-        (item.peer_name, item.peer_name_size) = field(found.peer.name)
+        (item.peer_name, item.peer_name_size) = field(found.peer?.name ?? .empty)
         (item.body, item.body_size) = field(found.body)
     }
 }

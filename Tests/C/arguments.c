@@ -1695,6 +1695,63 @@ static void schedule_calls(void *unused) {
     finish_session();
 }
 
+static void job_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_start_runner(NULL, &runner));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_start_runner(store, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_store_stop_runner(NULL));
+    STRUCT_SIZES(pawl_runner, runner, pawl_store_start_runner(store, object));
+    runner.flags = 1;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_store_start_runner(store, &runner));
+    runner.flags = 0;
+    STRUCT_GROWN(pawl_runner, runner, pawl_store_start_runner(store, object));
+    DONE(pawl_store_stop_runner(store));
+    pawl_view *jobs = NULL;
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_store_jobs(NULL, 0, NULL, 10, view_));
+    NEEDS_PLACE(pawl_store_jobs(store, 0, NULL, 10, view_));
+    for (size_t i = 0; i < BAD_LIMITS; i++) {
+        GIVES_VIEW(PAWL_MISUSE_SIZE, pawl_store_jobs(store, 0, NULL, bad_limits[i], view_));
+        GIVES_VIEW(PAWL_MISUSE_SIZE, pawl_store_jobs(store, PAWL_JOBS_DEAD, NULL, bad_limits[i], view_));
+    }
+    const uint32_t flags[] = {2, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 3; i++) GIVES_VIEW(PAWL_MISUSE_FLAGS, pawl_store_jobs(store, flags[i], NULL, 10, view_));
+    pawl_job good = PAWL_INIT(pawl_job);
+    good.kind = PAWL_JOB_SETUP_DEADLINE;
+    STRUCT_SIZES(pawl_job, good, pawl_store_jobs(store, 0, object, 10, &jobs));
+    STRUCT_GROWN(pawl_job, good, pawl_store_jobs(store, 0, object, 10, &jobs));
+    CALL(pawl_view_close(jobs));
+    DONE(pawl_store_jobs(store, 0, NULL, 1, &jobs));
+    CHECK(pawl_view_count(jobs) == 1); /* of the session */
+    ROWS(pawl_job, pawl_view_job, jobs);
+    CALL(pawl_view_close(jobs));
+    const uint32_t kinds[] = {0, 200, 255, 256, 257, UINT32_MAX};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        pawl_job bad = good;
+        bad.kind = kinds[i];
+        GIVES_VIEW(PAWL_MISUSE_FLAGS, pawl_store_jobs(store, 0, &bad, 10, view_));
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_job_revive(store, kinds[i], session_id));
+    }
+    for (size_t i = 0; i < TIME_COUNT; i++) {
+        good.due_ns = times[i];
+        DONE(pawl_store_jobs(store, 0, &good, 10, &jobs));
+        CALL(pawl_view_close(jobs));
+        DONE(pawl_store_jobs(store, PAWL_JOBS_DEAD, &good, 10, &jobs));
+        CHECK(pawl_view_count(jobs) == 0);
+        CALL(pawl_view_close(jobs));
+    }
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_job_revive(NULL, good.kind, session_id));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_job_revive(store, good.kind, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_job_revive(store, good.kind, session_id)); /* planned, but no dead letter */
+    DONE(pawl_batch_begin(store, &batch));
+    DONE(pawl_store_jobs(batch, 0, NULL, 10, &jobs));
+    CALL(pawl_view_close(jobs));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_job_revive(batch, good.kind, session_id));
+    CALL(pawl_batch_rollback(batch));
+    finish_session();
+}
+
 static void in_child(void (*group)(void *)) {
     *line_at = 0;
     int before = test_faults;
@@ -1728,6 +1785,7 @@ GROUP(rekey_calls)
 GROUP(message_calls)
 GROUP(outbox_calls)
 GROUP(schedule_calls)
+GROUP(job_calls)
 
 int main(void) {
     line_at = shared_memory(sizeof(int));
@@ -1756,5 +1814,6 @@ int main(void) {
     RUN(message_calls_group);
     RUN(outbox_calls_group);
     RUN(schedule_calls_group);
+    RUN(job_calls_group);
     FINISH;
 }

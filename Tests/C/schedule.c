@@ -275,6 +275,190 @@ static void refusals(void) {
     pawl_store_close(store);
 }
 
+/* ---------------------------------------------------------------- the runner */
+
+typedef struct run {
+    pawl_store *store;
+    int taken, told, closes;
+    int inside; /* what stopping from inside answered */
+} run;
+
+static void take_all(void *context) {
+    run *r = context;
+    __sync_fetch_and_add(&r->told, 1);
+    size_t count = 1;
+    while (count > 0) {
+        pawl_view *items = NULL;
+        if (pawl_outbox_take(r->store, 10, 0, &items) != PAWL_OK) return;
+        count = pawl_view_count(items);
+        for (size_t i = 0; i < count; i++) {
+            pawl_item item = PAWL_INIT(pawl_item);
+            OK(pawl_view_item(items, i, &item));
+            OK(pawl_outbox_ack(r->store, &item.seq, 1));
+            __sync_fetch_and_add(&r->taken, 1);
+        }
+        pawl_view_close(items);
+    }
+    r->inside = (int)pawl_store_stop_runner(r->store);
+}
+
+static void only_count(void *context) { __sync_fetch_and_add(&((run *)context)->told, 1); }
+
+static void close_inside(void *context) {
+    run *r = context;
+    pawl_store_close(r->store);
+    __sync_fetch_and_add(&r->closes, 1);
+}
+
+static int soon(volatile int *number, int at_least) {
+    for (int64_t end = monotonic_ns() + 10 * SECOND; *number < at_least && monotonic_ns() < end;) pause_ns(MILLISECOND);
+    return *number >= at_least;
+}
+
+/* Whether nobody has anything to purge within some time; those who list credentials purge, too. */
+static int is_purged(pawl_store *store) {
+    for (int64_t end = monotonic_ns() + 10 * SECOND; monotonic_ns() < end; pause_ns(MILLISECOND)) {
+        pawl_view *jobs = NULL;
+        pawl_job first = PAWL_INIT(pawl_job);
+        MUST(pawl_store_jobs(store, 0, NULL, 1, &jobs));
+        size_t count = pawl_view_count(jobs);
+        if (count > 0) OK(pawl_view_job(jobs, 0, &first));
+        pawl_view_close(jobs);
+        if (count == 0 || first.kind != PAWL_JOB_CREDENTIAL_PURGE) return 1;
+    }
+    return 0;
+}
+
+static void start_runner(run *r, void (*items_ready)(void *context)) {
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    runner.context = r;
+    runner.items_ready = items_ready;
+    MUST(pawl_store_start_runner(r->store, &runner));
+}
+
+/* A job whose record is damaged makes an item: an event. */
+static void damage_jobs(const char *path) {
+    sqlite3 *db = NULL;
+    NEED(sqlite3_open(path, &db) == SQLITE_OK);
+    NEED(sqlite3_exec(db, "UPDATE kv SET v = x'00' WHERE k >= x'50' AND k < x'51'", NULL, NULL, NULL) == SQLITE_OK);
+    NEED(sqlite3_close(db) == SQLITE_OK);
+}
+
+static void a_runner_runs_what_is_due(void) {
+    const char *path = fresh_path();
+    run r = {open_file(path), 0, 0, 0, 0};
+    start_runner(&r, take_all);
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    ANSWERS(PAWL_EXISTS, pawl_store_start_runner(r.store, &runner));
+    for (int i = 0; i < 3; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", i);
+        OK(put_until(r.store, name, now_ns() + SOON));
+        CHECK(is_purged(r.store));
+    }
+    CHECK(r.told == 0);
+    OK(pawl_store_stop_runner(r.store));
+    OK(pawl_store_stop_runner(r.store));
+    OK(put_until(r.store, "later", now_ns() + SOON));
+    pause_ns(2 * SOON);
+    CHECK(deadline_of(r.store) <= now_ns()); /* nobody runs it now */
+    start_runner(&r, NULL);
+    pawl_store *other = open_file(path);
+    OK(put_until(other, "of another", now_ns() + SOON));
+    CHECK(is_purged(other));
+    pawl_store_close(other);
+    pawl_store_close(r.store);
+}
+
+static void a_runner_tells_of_items(void) {
+    const char *path = fresh_path();
+    pawl_store *store = open_file(path);
+    for (int i = 0; i < 5; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", i);
+        OK(put_until(store, name, now_ns() + SOON));
+    }
+    pawl_store_close(store);
+    damage_jobs(path);
+    run r = {open_file(path), 0, 0, 0, 0};
+    start_runner(&r, take_all);
+    CHECK(soon(&r.taken, 5));
+    pause_ns(SOON);
+    CHECK(r.taken == 5 && r.told >= 1 && r.told <= 6);
+    CHECK(PAWL_STATUS_REASON(r.inside) == PAWL_BUSY_REENTERED);
+    pawl_store_close(r.store);
+
+    /* What is left is not told of again and again, and what is lent is, when its lease ends. */
+    store = open_file(path = fresh_path());
+    OK(put_until(store, "a", now_ns() + SOON));
+    pawl_store_close(store);
+    damage_jobs(path);
+    r = (run){open_file(path), 0, 0, 0, 0};
+    start_runner(&r, only_count);
+    CHECK(soon(&r.told, 1));
+    pause_ns(SOON);
+    CHECK(r.told == 1);
+    pawl_view *items = NULL;
+    OK(pawl_outbox_take(r.store, 10, SOON, &items));
+    CHECK(pawl_view_count(items) == 1 && r.told == 1);
+    pawl_view_close(items);
+    CHECK(soon(&r.told, 2));
+    pause_ns(SOON);
+    CHECK(r.told == 2);
+    OK(pawl_store_nudge(r.store));
+    CHECK(soon(&r.told, 3));
+    pawl_store_close(r.store);
+
+    /* A host may close the store when it is told. */
+    r = (run){open_file(path), 0, 0, 0, 0};
+    start_runner(&r, close_inside);
+    CHECK(soon(&r.closes, 1));
+    pause_ns(SOON);
+}
+
+static void a_runner_sleeps(void) {
+    pawl_store *store = open_file(fresh_path());
+    OK(put_until(store, "a", now_ns() + 3600 * SECOND));
+    run r = {store, 0, 0, 0, 0};
+    start_runner(&r, take_all);
+    pause_ns(SOON);
+    pawl_stats before = PAWL_INIT(pawl_stats), after = PAWL_INIT(pawl_stats);
+    OK(pawl_store_stats(store, &before));
+    pause_ns(SECOND);
+    OK(pawl_store_stats(store, &after));
+    CHECK(memcmp(&before, &after, sizeof before) == 0 && before.transactions > 0);
+    pawl_store *batch = NULL;
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    MUST(pawl_batch_begin(store, &batch));
+    ANSWERS(PAWL_STATE_BATCH, pawl_store_start_runner(batch, &runner));
+    ANSWERS(PAWL_STATE_BATCH, pawl_store_stop_runner(batch));
+    pawl_batch_rollback(batch);
+    /* Started and stopped at any time, with calls of others in between. */
+    for (int i = 0; i < 200; i++) {
+        OK(pawl_store_stop_runner(store));
+        OK(put_until(store, "b", now_ns() + SECOND));
+        start_runner(&r, take_all);
+    }
+    pawl_store_close(store);
+}
+
+static void with_an_inherited_runner(void *context) {
+    pawl_store *store = context;
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    ANSWERS(PAWL_CLOSED_FORKED, pawl_store_start_runner(store, &runner));
+    ANSWERS(PAWL_CLOSED_FORKED, pawl_store_stop_runner(store));
+    pawl_store_close(store);
+}
+
+static void a_fork_has_no_runner(void) {
+    run r = {open_file(fresh_path()), 0, 0, 0, 0};
+    start_runner(&r, take_all);
+    IN_CHILD(with_an_inherited_runner, r.store);
+    OK(put_until(r.store, "a", now_ns() + SOON));
+    CHECK(is_purged(r.store));
+    pawl_store_close(r.store);
+}
+
 /* ---------------------------------------------------------------- descriptors and files */
 
 static int open_descriptors(void) {
@@ -749,6 +933,9 @@ int main(void) {
     RUN(nudges);
     RUN(a_clock_of_the_host);
     RUN(refusals);
+    RUN(a_runner_runs_what_is_due);
+    RUN(a_runner_tells_of_items);
+    RUN(a_runner_sleeps);
     RUN(the_descriptor_belongs_to_the_store);
     RUN(idling_costs_nothing);
     RUN(never_early);
@@ -757,5 +944,6 @@ int main(void) {
     RUN(what_was_erased_leaves_both_files);
     RUN(a_reader_only_delays_that);
     RUN(a_fork_leaves_the_descriptor_alone);
+    RUN(a_fork_has_no_runner);
     FINISH;
 }

@@ -58,6 +58,11 @@ import Testing
         same(type(of: PawlABI.pawl_store_next_deadline), type(of: CPawl.pawl_store_next_deadline))
         same(type(of: PawlABI.pawl_store_run_due), type(of: CPawl.pawl_store_run_due))
         same(type(of: PawlABI.pawl_store_nudge), type(of: CPawl.pawl_store_nudge))
+        same(type(of: PawlABI.pawl_store_start_runner), type(of: CPawl.pawl_store_start_runner))
+        same(type(of: PawlABI.pawl_store_stop_runner), type(of: CPawl.pawl_store_stop_runner))
+        same(type(of: PawlABI.pawl_store_jobs), type(of: CPawl.pawl_store_jobs))
+        same(type(of: PawlABI.pawl_view_job), type(of: CPawl.pawl_view_job))
+        same(type(of: PawlABI.pawl_job_revive), type(of: CPawl.pawl_job_revive))
         same(type(of: PawlABI.pawl_outbox_take), type(of: CPawl.pawl_outbox_take))
         same(type(of: PawlABI.pawl_view_item), type(of: CPawl.pawl_view_item))
         same(type(of: PawlABI.pawl_outbox_ack), type(of: CPawl.pawl_outbox_ack))
@@ -142,5 +147,7 @@ import Testing
         expect(pawl_package.self, 80)
         expect(pawl_rotation_options.self, 64)
         expect(pawl_rotation.self, 32)
+        expect(pawl_job.self, 48)
+        expect(pawl_runner.self, 24)
     }
 }

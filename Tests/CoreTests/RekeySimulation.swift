@@ -546,7 +546,7 @@ final class RekeySimulation {
             switch row.item.lane.kind {
             case .frames, .control:
                 guard let session = row.item.session else { throw Violation(description: "whose?") }
-                let name = withExtendedLifetime(row) { text(row.item.peer.name) }
+                let name = withExtendedLifetime(row) { text(row.item.peer?.name) }
                 guard let to = hosts.first(where: { $0.name == name }) else { continue }
                 let ticket = row.item.count == 0 ? row.seq : row.item.count
                 let flight = Flight(

@@ -144,7 +144,7 @@ final class Side {
                 buffer.mutableBytes.storeBytes(
                     of: index.littleEndian, toByteOffset: offset, as: UInt32.self)
             }
-            try transaction.put(row, buffer)
+            transaction.put(row, buffer)
         }
     }
 

@@ -30,6 +30,7 @@ final class ManualClock: Clock, Sendable {
     private let time = Mutex<Int64>(1_000_000_000_000)
     func now() -> Int64 { time.withLock { $0 } }
     func advance(_ nanoseconds: Int64) { time.withLock { $0 += nanoseconds } }
+    func set(_ now: Int64) { time.withLock { $0 = now } }
 }
 
 /// A vault in memory that survives "crashes" and fails where it is told to.
@@ -198,4 +199,68 @@ extension Store {
             return all
         }
     }
+}
+
+/// The schedule from the outside.
+extension Store {
+    func plan(_ job: Job, at due: Int64, detail: [UInt8] = []) throws {
+        try transact(.write) { (transaction) throws(Failure) in
+            try transaction.schedule(job, at: due, detail: detail)
+        }
+    }
+
+    func time(of job: Job) throws -> Int64? {
+        try transact(.read) { (transaction) throws(Failure) in try transaction.due(of: job) }
+    }
+
+    func keys(_ kinds: RowKind...) throws -> [RowKey] {
+        var keys: [RowKey] = []
+        try transact(.read) { (transaction) throws(Failure) in
+            for kind in kinds {
+                try transaction.scanRaw(RowKey(kind)) { (row, _) in
+                    keys.append(row)
+                    return true
+                }
+            }
+        }
+        return keys
+    }
+
+    /// Replaces a record by zeros.
+    func damage(_ row: RowKey) throws {
+        let zeros = try SecretBuffer(zeros: 60)
+        try transact(.write) { (transaction) in transaction.putRaw(row, zeros) }
+    }
+
+    /// As a host does it: until less than the limit ran. Answers how many did.
+    func runAll(atMost most: Int = 10_000) throws -> Int {
+        var count = 0
+        while count <= most {
+            let ran = try runDue(limit: 7)
+            count += ran
+            if ran < 7 { break }
+        }
+        return count
+    }
+}
+
+func subject(_ number: Int) -> Identifier {
+    var bytes = [UInt8](repeating: 0, count: 16)
+    bytes[14] = UInt8(truncatingIfNeeded: number >> 8)
+    bytes[15] = UInt8(truncatingIfNeeded: number)
+    return (try? bytes.withUnsafeBytes { try Identifier($0) }) ?? .none
+}
+
+/// Plans a job that fails each time: its credential was written by a newer Pawl.
+func planFailing(_ store: Store, _ number: Int, at due: Int64) throws -> Job {
+    let name = subject(number)
+    let row = name.withBytes { RowKey(.credential).appending($0).appending($0).appending($0) }
+    let job = Job(.credentialPurge, name)
+    try store.transact(.write) { (transaction) throws(Failure) in
+        let newer = try SecretBuffer(zeros: 100)
+        newer.mutableBytes[0] = 9
+        transaction.put(row, newer)
+        try transaction.schedule(job, at: due, detail: row.withBytes { [UInt8]($0) })
+    }
+    return job
 }

@@ -316,6 +316,8 @@ KINDS = {
     0x43: Kind("free T, number Q, lane 17s", Layout(), False),
     0x50: Kind("due T, kind B, subject 16s", Layout("failures I", "cause B", "detail B*")),
     0x51: Kind("kind B, subject 16s", Layout("due q"), False),
+    0x53: Kind("", Layout("time q"), False),
+    0x54: Kind("kind B, subject 16s", Layout("failures I", "cause B", "detail B*", "since q")),
 }
 Records = Dict[int, List[SimpleNamespace]]
 

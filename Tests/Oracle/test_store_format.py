@@ -172,6 +172,7 @@ FRAMES, REQUESTS, EVENTS = b"\x01", b"\x02", b"\x03"
 IDENTITY_CHANGED, LOST, DESYNCHRONIZED, SETUP_EXPIRED = 1, 2, 3, 4
 UNSENT = 9
 PUBLISH, PUBLISH_KEYS, READ_BACK = 2, 3, 4
+DEAD_LETTER = 11
 PURGE, CHECKPOINT, SET_UP_DEADLINE, SKIPPED_KEYS, END, REKEY_RETRY, EPOCH_END, TOMBSTONE = range(1, 9)
 ROTATE, REMOVE, REPLENISH, LOOK = range(9, 13)
 
@@ -527,9 +528,35 @@ def test_the_oracle_reads_a_job_that_failed(world: World) -> None:
     with sqlite3.connect(world.path) as db:
         db.execute("DELETE FROM kv WHERE k = ?", session)
     db.close()
-    (job,) = read_store.read_records(str(world.path), 1, RAW)[0][0x50]
+    records = read_store.read_records(str(world.path), 1, RAW)[0]
+    (job,) = records[0x50]
     assert (job.kind, job.subject, job.detail) == (SET_UP_DEADLINE, world.ours, b"")
     assert (job.failures, job.cause) == (1, pawl.Status.CORRUPT) and job.due > world.now
+    assert [clock.time for clock in records[0x53]] == [world.now] and not records[0x54]
+
+
+def test_the_oracle_reads_a_dead_letter(world: World) -> None:
+    world.store.close()
+    session = (b"\x38" + world.ours,)
+    with sqlite3.connect(world.path) as db:
+        db.execute("UPDATE kv SET v = x'01' WHERE k = ?", session)
+    db.close()
+    with pawl.Store.open(world.path, key=pawl.RawKey(RAW), clock=lambda: world.now) as store:
+        for _ in range(10):
+            world.now += DAY
+            assert store.run_due() > 0
+    with sqlite3.connect(world.path) as db:
+        db.execute("DELETE FROM kv WHERE k = ?", session)
+    db.close()
+    records, _ = read_store.read_records(str(world.path), 1, RAW)
+    (letter,) = records[0x54]
+    assert (letter.kind, letter.subject, letter.detail) == (SET_UP_DEADLINE, world.ours, b"")
+    assert (letter.failures, letter.cause, letter.since) == (10, pawl.Status.CORRUPT, world.now)
+    assert SET_UP_DEADLINE not in [job.kind for job in records[0x50] + records[0x51]]
+    item = the(records[0x42], what=DEAD_LETTER)
+    assert (item.count, item.account, item.session) == (SET_UP_DEADLINE, bytes(16), bytes(16))
+    assert (item.signing, item.agreement, item.name) == (bytes(32), bytes(32), b"")
+    assert item.lane == b"\x03" + bytes(16)
 
 
 def test_the_oracle_reads_a_peer_with_other_keys(world: World) -> None:

@@ -3,6 +3,75 @@ import Pawl
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct OutboxTests {
+    // MARK: jobs
+
+    @Test func jobsAreListedAndRevived() async throws {
+        let storage = TestStorage()
+        let clock = TestClock()
+        var options = clock.options
+        options.creation = .always
+        let store = try await Store.open(storage: storage, key: key, options: options)
+        let ada = try await account(named: "ada", in: store)
+        let bob = try await account(named: "bob", in: store)
+        let session = try await ada.startSession(with: "bob", package: published(by: bob))
+        let jobs = try await store.jobs().filter { $0.kind == .setUpDeadline }
+        #expect(jobs.map(\.subject.bytes) == [session.id.bytes])
+        #expect(jobs.map(\.due) == [clock.now + .seconds(86400)])
+        #expect(jobs.allSatisfy { !$0.isDead && $0.failures == 0 && $0.lastFailure == nil })
+        let job = try #require(jobs.first)
+        #expect(try await store.jobs(after: job).isEmpty)
+        #expect(try await store.jobs(areDead: true).isEmpty)
+        await #expect(throws: PawlError.self) { try await store.revive(job) }
+
+        storage.damage(0x38)
+        for _ in 0..<10 {
+            let next = try await store.jobs().first { $0.subject == job.subject }
+            clock.advance(try #require(next?.due) - clock.now)
+            try await store.runDue()
+        }
+        var letters: [Job] = []
+        for try await letter in store.allJobs(areDead: true, pageSize: 1) { letters.append(letter) }
+        #expect(letters.map(\.kind) == [.setUpDeadline] && letters.map(\.isDead) == [true])
+        #expect(letters.map(\.failures) == [10] && letters.map(\.lastFailure) == [.corrupt])
+        let told = try await store.take().map(\.content)
+        #expect(told.contains(.event(.deadLetter(.setUpDeadline))))
+        try await store.revive(try #require(letters.first))
+        #expect(try await store.jobs(areDead: true).isEmpty)
+        #expect(try await store.jobs(limit: 1).map(\.failures) == [0])
+        await store.close()
+    }
+
+    @Test func aRunnerRunsWhatIsDue() async throws {
+        let folder = try Folder()
+        let store = try await Store.open(path: folder.path("store"), key: key, options: create)
+        let told = Locked(0)
+        let ada = try await account(named: "ada", in: store)
+        let bob = try await account(named: "bob", in: store)
+        for name in ["before", "while"] {
+            try await store.put(name, Secret("x"), in: alice)
+            try await store.delete(name, in: alice, recovery: .milliseconds(100))
+            if name == "before" {
+                #expect(try await store.jobs().contains { $0.kind == .credentialPurge })
+                try await store.startRunner { told.withLock { $0 += 1 } }
+                await #expect(throws: PawlError.self) { try await store.startRunner() }
+            }
+            for _ in 0..<1_000 {
+                let jobs = try await store.jobs()
+                if !jobs.contains(where: { $0.kind == .credentialPurge }) { break }
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            #expect(try await !store.jobs().contains { $0.kind == .credentialPurge })
+        }
+        #expect(told.withLock { $0 } == 0)
+        let session = try await ada.startSession(with: "bob", package: published(by: bob))
+        _ = try await session.send(Secret("x"))
+        #expect(await eventually { told.withLock { $0 } > 0 })
+        try await store.stopRunner()
+        try await store.stopRunner()
+        try await store.startRunner()
+        await store.close()
+    }
+
     // MARK: items
 
     @Test func whatIsSentWaitsToBeDelivered() async throws {

@@ -124,6 +124,13 @@ final class TestStorage: Storage {
 
     var records: [[UInt8]: [UInt8]] { state.withLock { $0.records } }
 
+    /// Replaces all records of a kind.
+    func damage(_ kind: UInt8) {
+        state.withLock { state in
+            for key in state.records.keys where key.first == kind { state.records[key] = [1] }
+        }
+    }
+
     func fail(after operations: Int, with failure: StorageError) {
         state.withLock {
             $0.countdown = operations

@@ -84,7 +84,7 @@ def test_callbacks_are_header() -> None:
             where = f"{struct}.{name}"
             assert_signature(kind._restype_, kind._argtypes_, (result, arguments), where)
             seen += 1
-    assert seen == 13
+    assert seen == 14
 
 
 def test_library_exports_header() -> None:
@@ -141,6 +141,7 @@ def test_layouts_and_numbers_are_what_the_compiler_says(tmp_path: Path) -> None:
         ("PAWL_REQUEST_", pawl.Request),
         ("PAWL_PUBLICATION_", pawl.Publication),
         ("PAWL_PACKAGE_", pawl.PackageState),
+        ("PAWL_JOB_", pawl.JobKind),
         ("PAWL_SUITE_", pawl.Suite),
         ("PAWL_TRUST_", pawl.Trust),
         ("PAWL_STEP_", pawl.StepEvent),

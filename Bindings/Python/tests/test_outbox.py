@@ -16,7 +16,7 @@ import pawl
 from conftest import Open
 from doubles import SECOND, DictStorage, Time, refused
 from pairs import Pair, drained, events, frames
-from pawl import Event, ItemKind, RawKey, Request, Scope, Status, Store
+from pawl import Event, ItemKind, JobKind, RawKey, Request, Scope, Status, Store
 
 DAY = 24 * 3600 * SECOND
 
@@ -52,6 +52,96 @@ def wait_for_the_job(store: Store) -> None:
 
 
 # ---------------------------------------------------------------- schedule
+
+
+def test_jobs(store: Store, scope: Scope, clock: Time) -> None:
+    for name in "abc":
+        delete_later(store, scope, name, 10 + ord(name))
+    found = [job for job in store.jobs() if job.kind is JobKind.CREDENTIAL_PURGE]
+    assert [job.due_ns for job in found] == [clock.now + (10 + ord(c)) * SECOND for c in "abc"]
+    assert all(not job.dead and job.attempts == 0 for job in found)
+    assert all(job.last_status is Status.OK and len(job.subject) == 16 for job in found)
+    assert store.jobs(limit=1) + store.jobs(store.jobs(limit=1)[0]) == store.jobs()
+    assert store.jobs(found[-1]) == [] == store.jobs(dead=True)
+    with refused(Status.NOT_FOUND):
+        store.revive(found[0])
+    with refused(Status.MISUSE_SIZE):
+        store.jobs(limit=0)
+
+
+def test_a_job_that_fails_for_ever_is_set_aside(key: RawKey, clock: Time, scope: Scope) -> None:
+    storage = DictStorage()
+    with Store.open(key=key, create=True, clock=clock, storage=storage) as store:
+        pair = Pair(store)
+        session = pair.start()
+        (row,) = (row for row in storage.records if row[0] == 0x38)
+        whole = storage.records[row]
+        storage.records[row] = b"\x01"
+        (job,) = (job for job in store.jobs() if job.kind is JobKind.SETUP_DEADLINE)
+        assert job.subject == session and job.due is not None
+        for attempt in range(10):
+            (job,) = (job for job in store.jobs() if job.subject == session)
+            assert job.attempts == attempt
+            clock.now = max(clock.now, job.due_ns or 0)
+            assert store.run_due() > 0
+        (letter,) = store.jobs(dead=True)
+        assert letter.dead and letter.attempts == 10 and letter.last_status is Status.CORRUPT
+        assert (letter.kind, letter.subject) == (JobKind.SETUP_DEADLINE, session)
+        assert letter.due_ns == clock.now
+        (item,) = (item for item in store.take() if item.event is Event.DEAD_LETTER)
+        assert item.count == JobKind.SETUP_DEADLINE
+        assert item.account == bytes(16) and item.session is None and item.peer.name == ""
+
+        storage.records[row] = whole
+        store.revive(letter)
+        assert store.jobs(dead=True) == [] and store.run_due() > 0
+        assert Event.SETUP_EXPIRED in [item.event for item in store.take()]
+
+
+def test_a_runner(ticking: Store, scope: Scope) -> None:
+    done: List[int] = []
+    answers: List[Status] = []
+    told = threading.Event()
+
+    def items_ready() -> None:
+        done.extend(item.seq for item in drained(ticking))
+        try:
+            ticking.stop_runner()
+        except pawl.BusyError as error:
+            answers.append(error.reason)
+        told.set()
+
+    def purges() -> List[pawl.Job]:
+        return [job for job in ticking.jobs() if job.kind is JobKind.CREDENTIAL_PURGE]
+
+    ticking.start_runner(items_ready)
+    with refused(Status.EXISTS):
+        ticking.start_runner()
+    delete_later(ticking, scope, "n", 0.2)
+    until = time.monotonic() + 20
+    while purges():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    seq = ticking.send(Pair(ticking).start(), b"x")
+    assert told.wait(20) and done == [seq] and answers[0] is Status.BUSY_REENTERED
+    ticking.stop_runner()
+    ticking.stop_runner()
+    delete_later(ticking, scope, "m", 0.01)
+    time.sleep(0.2)
+    assert len(purges()) == 1
+    ticking.start_runner(lambda: None)
+    ticking.close()
+
+
+def test_a_clock_that_is_put_right(store: Store, scope: Scope, clock: Time) -> None:
+    """What was planned by a clock that was a year ahead runs at once."""
+    clock.now += 365 * DAY
+    Pair(store).start()
+    clock.now -= 365 * DAY
+    deadline = store.next_deadline()
+    assert deadline is not None and deadline <= clock.now
+    assert store.run_due() > 0
+    assert Event.SETUP_EXPIRED in [item.event for item in store.take()]
 
 
 def test_nothing_is_planned(store: Store) -> None:

@@ -205,6 +205,7 @@ def test_damage(path: Path, key: RawKey, scope: Scope) -> None:
 
 
 IDENTITY = pawl.Identity(bytes(range(32)), bytes(range(32, 64)), "bob")
+JOB = pawl.Job(pawl.JobKind.CHECKPOINT, bytes(16), 0, 0, Status.OK, True)
 CALLS: list[Callable[[Store, Scope], Any]] = [
     lambda store, scope: store.put(scope, "n", b"x"),
     lambda store, scope: store.get(scope, "n"),
@@ -258,6 +259,10 @@ CALLS: list[Callable[[Store, Scope], Any]] = [
     lambda store, scope: store.next_deadline(),
     lambda store, scope: store.fileno(),
     lambda store, scope: store.nudge(),
+    lambda store, scope: store.start_runner(),
+    lambda store, scope: store.stop_runner(),
+    lambda store, scope: store.jobs(),
+    lambda store, scope: store.revive(JOB),
     lambda store, scope: store.orphans(),
     lambda store, scope: store.reconcile(),
     lambda store, scope: store.verify(),

@@ -139,6 +139,9 @@ package struct Rotation {
 
     /// Clocks differ by so much at most.
     private static let skew = KeyPackage.clockSkew * 1_000_000
+    /// The farthest that a job is planned ahead, and the removal of a package.
+    package static let longest = Options.longest
+    package static let longestKeep = longest + skew
     /// How long a request that the host gave up rests.
     package static let rest = Backoff.hour
 
@@ -215,7 +218,7 @@ package struct Rotation {
         if let batch { self.batch?.asking = batch.asking.trusted(now: now) }
         let pause = Backoff.after(options.welcomePause, options.welcomeDelay)
         if lastWelcome > Backoff.after(now, pause) { lastWelcome = .min }
-        let last = Backoff.after(Backoff.after(now, Options.longest), Self.skew)
+        let last = Backoff.after(now, Self.longestKeep)
         for place in superseded.indices where superseded[place].removeAt > last {
             superseded[place].removeAt = Backoff.after(now, options.keep)
         }

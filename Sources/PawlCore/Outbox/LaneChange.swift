@@ -45,6 +45,8 @@ package struct ItemState: Equatable {
 
     package func canBeTaken(now: Int64) -> Bool { now >= free }
 
+    package mutating func release() { free = Int64.min }
+
     package mutating func lend(now: Int64, for lease: Int64) {
         attempts = attempts == UInt32.max ? attempts : attempts + 1
         free = Backoff.after(now, lease)

@@ -36,8 +36,8 @@ package struct OutboxLane: Hashable {
 /// which the item keeps, or from the arguments of the call that made it.
 ///
 /// Layout (little endian): format 1, kind of lane 1, lane id 16, what 4, count 8, created 8, account 16,
-/// session 16 (zeros: none), peer's Ed25519 public 32 and X25519 public 32, peer's name (u16 length), body
-/// (the rest).
+/// session 16 (zeros: none), peer's Ed25519 public 32 and X25519 public 32, peer's name (u16 length; all
+/// three zeros: none), body (the rest).
 package struct OutboxItem {
     package let lane: OutboxLane
     /// Which event or request; 0 for a frame.
@@ -45,7 +45,8 @@ package struct OutboxItem {
     package let count: UInt64
     package let account: Identifier
     package let session: Identifier?
-    package let peer: Identity
+    /// nil: it is about nobody.
+    package let peer: Identity?
     package let body: Bytes
     package private(set) var created: Int64 = 0
     private var owner: SecretBuffer?
@@ -55,7 +56,7 @@ package struct OutboxItem {
 
     private init(
         _ lane: OutboxLane, what: UInt32 = 0, count: UInt64 = 0, account: Identifier,
-        session: Identifier?, peer: Identity, body: Bytes = .empty
+        session: Identifier?, peer: Identity?, body: Bytes = .empty
     ) {
         self.lane = lane
         self.what = what
@@ -88,7 +89,7 @@ package struct OutboxItem {
 
     package static func event(
         _ what: UInt32, count: UInt64 = 0, account: Identifier, session: Identifier?,
-        peer: Identity
+        peer: Identity?
     ) -> OutboxItem {
         OutboxItem(
             OutboxLane(.events, account), what: what, count: count, account: account,
@@ -109,14 +110,17 @@ package struct OutboxItem {
             signing: reader.take(IdentityPublic.keySize),
             agreement: reader.take(IdentityPublic.keySize))
         let name = try reader.field(UInt16.self)
-        guard name.isText(AccountRecord.nameSizes) else { throw .corrupt(.record) }
-        peer = try Identity(keys: keys, name: name)
+        guard name.isEmpty || name.isText(AccountRecord.nameSizes) else {
+            throw .corrupt(.record)
+        }
+        peer = name.isEmpty ? nil : try Identity(keys: keys, name: name)
         body = reader.rest()
         owner = buffer
     }
 
     package func encoded(created: Int64) throws(Failure) -> SecretBuffer {
-        let buffer = try SecretBuffer(count: Self.fixedSize + peer.name.count + body.count)
+        let name = peer?.name ?? .empty
+        let buffer = try SecretBuffer(count: Self.fixedSize + name.count + body.count)
         var writer = ByteWriter(buffer.mutableBytes)
         writer.integer(Self.format)
         writer.integer(lane.kind.rawValue)
@@ -126,9 +130,13 @@ package struct OutboxItem {
         writer.integer(created)
         account.withBytes { writer.append($0) }
         (session ?? .none).withBytes { writer.append($0) }
-        writer.append(peer.keys.signing)
-        writer.append(peer.keys.agreement)
-        writer.field(peer.name, UInt16.self)
+        if let peer {
+            writer.append(peer.keys.signing)
+            writer.append(peer.keys.agreement)
+        } else {
+            for _ in 0..<8 { writer.integer(UInt64(0)) }
+        }
+        writer.field(name, UInt16.self)
         writer.append(body)
         try writer.finish()
         return buffer

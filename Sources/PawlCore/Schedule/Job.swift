@@ -32,6 +32,30 @@ package enum JobKind: UInt8, CaseIterable {
         // A reader that holds a checkpoint up is soon gone, and erased keys stay readable until then.
         self == .checkpoint ? Backoff.minute : Backoff.hour
     }
+
+    /// How far ahead one is planned at most; never: as far as the host wants.
+    package var longest: Int64 {
+        switch self {
+        case .credentialPurge, .epochEnd: CredentialRules.never
+        case .checkpoint: Backoff.minute
+        case .setUpDeadline: Session.answerDeadline
+        case .skippedKeys: Session.skippedLifetime
+        case .sessionEnd: Session.endDelay
+        case .rekeyRetry: Backoff.hour
+        case .tombstone: 7 * 24 * Backoff.hour
+        case .rotatePackage, .replenish, .verifyPublication: Rotation.longest
+        case .deletePackage: Rotation.longestKeep
+        }
+    }
+
+    /// After so many failures one is set aside; nil: it is tried for ever.
+    package var attemptLimit: UInt32? {
+        // It waits for readers, which is no failure of its own.
+        self == .checkpoint ? nil : 10
+    }
+
+    /// Whether one without its record cannot tell what to do.
+    package var needsDetail: Bool { self == .credentialPurge || self == .deletePackage }
 }
 
 /// One thing to be done at one time: a kind, and what it is about.
@@ -46,6 +70,11 @@ package struct Job: Hashable {
 
     /// There is one for a store.
     package static let checkpoint = Job(.checkpoint, .none)
+
+    /// The last time that this job may be planned for, by a clock that says `now`.
+    package func latest(now: Int64) -> Int64 {
+        kind.longest == CredentialRules.never ? kind.longest : Backoff.after(now, kind.longest)
+    }
 }
 
 /// What is stored of a job beside its time.
@@ -63,20 +92,65 @@ package struct JobRecord: Equatable {
 
     package init(decoding buffer: SecretBuffer) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
+        try self.init(&reader)
+        try reader.finish()
+    }
+
+    fileprivate init(_ reader: inout ByteReader) throws(Failure) {
         try reader.format(Self.format)
         failures = try reader.integer(UInt32.self)
         cause = try reader.integer(UInt8.self)
         detail = [UInt8](try reader.field(UInt8.self))
-        try reader.finish()
     }
 
     package func encoded() throws(Failure) -> SecretBuffer {
-        let buffer = try SecretBuffer(count: 7 + detail.count)
+        let buffer = try SecretBuffer(count: size)
         var writer = ByteWriter(buffer.mutableBytes)
+        write(to: &writer)
+        try writer.finish()
+        return buffer
+    }
+
+    fileprivate var size: Int { 7 + detail.count }
+
+    fileprivate func write(to writer: inout ByteWriter) {
         writer.integer(Self.format)
         writer.integer(failures)
         writer.integer(cause)
         detail.withUnsafeBytes { writer.field($0, UInt8.self) }
+    }
+
+    /// Whether a clock that says `now` cannot have planned this for `due`.
+    package func isFar(_ due: Int64, of job: Job, now: Int64) -> Bool {
+        guard due != CredentialRules.never else { return true }
+        if failures > 0 { return due > Backoff.after(now, job.kind.retryLimit) }
+        // Of an epoch the clock told the begin, too: its job looks again.
+        return job.kind == .epochEnd ? due > now : due > job.latest(now: now)
+    }
+}
+
+/// A job that was set aside: the job's record, then since when 8 (little endian).
+package struct DeadLetter: Equatable {
+    package var record: JobRecord
+    package let since: Int64
+
+    package init(_ record: JobRecord, since: Int64) {
+        self.record = record
+        self.since = since
+    }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        record = try JobRecord(&reader)
+        since = try reader.integer(Int64.self)
+        try reader.finish()
+    }
+
+    package func encoded() throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: record.size + 8)
+        var writer = ByteWriter(buffer.mutableBytes)
+        record.write(to: &writer)
+        writer.integer(since)
         try writer.finish()
         return buffer
     }

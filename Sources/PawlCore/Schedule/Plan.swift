@@ -12,6 +12,11 @@ package func plan(_ due: Int64?, now: Int64) -> Plan {
     return now >= due ? .runNow : .sleep(until: due)
 }
 
+/// How long to sleep before looking at the clock again: not beyond `due`, nor longer than a timer holds.
+package func nap(until due: Int64, now: Int64, longest: Int64) -> Int64 {
+    max(0, min(due.subtractingSaturated(now), longest))
+}
+
 /// Waits between attempts: twice as long after each failure, and random so that what failed together does
 /// not come back together. Stored as the time that was drawn, so that a restart draws nothing anew.
 package enum Backoff {

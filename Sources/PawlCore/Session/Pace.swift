@@ -65,6 +65,9 @@ package struct Pace {
         sentBytes = 0
     }
 
+    /// An epoch cannot have begun later than now: the clock was ahead.
+    package mutating func distrust(now: Int64) { begun = min(begun, now) }
+
     /// A message left that waits for no other in its epoch.
     package mutating func wasSent(in epoch: UInt32) {
         nextEpoch = max(nextEpoch, epoch < UInt32.max ? epoch + 1 : epoch)

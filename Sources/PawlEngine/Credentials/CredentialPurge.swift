@@ -9,10 +9,9 @@ extension Store {
     func purgeCredential(
         _ job: DueJob, _ transaction: Transaction
     ) throws(Failure) -> [VaultID] {
+        guard let row = job.record?.credential else { throw .corrupt(.record) }
         // Nothing is there, or nothing that can be told to be over: whoever meets it decides.
-        guard let row = job.record?.credential,
-            let record = try transaction.readableCredential(row)
-        else { return [] }
+        guard let record = try transaction.readableCredential(row) else { return [] }
         let now = now()
         guard CredentialRules.isOver(record.due, now: now) else {
             // The job believed in another time.

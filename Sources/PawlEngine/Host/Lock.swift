@@ -29,5 +29,7 @@ package final class Lock {
 
     /// Inside `withLock`: sleeps until somebody calls `wakeAll`.
     package func wait() { pthread_cond_wait(condition, mutex) }
+    /// The same for so many nanoseconds at most, or a little less.
+    package func wait(_ time: Int64) { platform_condition_wait(condition, mutex, time) }
     package func wakeAll() { pthread_cond_broadcast(condition) }
 }

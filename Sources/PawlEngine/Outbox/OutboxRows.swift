@@ -22,6 +22,13 @@ extension RowKey {
         return lane.id.withBytes { key.appending($0) }
     }
 
+    fileprivate var lane: OutboxLane? {
+        withBytes { bytes in
+            var reader = ByteReader(Bytes(rebasing: bytes.dropFirst()))
+            return (try? reader.take(OutboxLane.size)).flatMap { try? OutboxLane(decoding: $0) }
+        }
+    }
+
     fileprivate var seq: UInt64? {
         withBytes { bytes in
             guard bytes.count == 1 + OutboxLane.size + 8 else { return nil }
@@ -55,6 +62,8 @@ struct OutboxChange {
     var lanes: [OutboxLane: Lane] = [:]
     /// The number of the last item, if this call drew one.
     var ticket: UInt64?
+    /// Whether an item can be taken later because of this call.
+    var setsTimes = false
 }
 
 struct ReadyLane {
@@ -64,6 +73,21 @@ struct ReadyLane {
 }
 
 extension Transaction {
+    // MARK: Clocks
+
+    /// Frees what is lent, or put off, for longer than `Store.leaseLimit`, by a clock that was ahead.
+    func freeFarItems(_ now: Int64) throws(Failure) {
+        let latest = Backoff.after(now, Store.leaseLimit)
+        try scanRaw(RowKey(.item)) { (row, value) throws(Failure) in
+            guard let lane = row.lane, let seq = row.seq,
+                var state = try? itemState(value, at: row), state.free > latest
+            else { return true }
+            state.release()
+            try change(lane, seq, to: state)
+            return true
+        }
+    }
+
     // MARK: Adding
 
     /// Puts an item into the outbox and answers its number.

@@ -6,14 +6,14 @@ internal import PawlStore
 /// is merely handed out again.
 extension Store {
     private static let leaseStandard: Int64 = 30 * Backoff.second
-    private static let leaseLimit: Int64 = 24 * Backoff.hour
+    static let leaseLimit: Int64 = 24 * Backoff.hour
     /// Of bodies handed out at once.
     private static let sizeLimit = 32 << 20
 
     package func takeItems(limit: Int, lease: Int64) throws(Failure) -> [ItemRow] {
         guard !isBatch else { throw .state(.batch) }
         guard (0...Self.leaseLimit).contains(lease) else { throw .misuse(.time) }
-        defer { lookAgain() }
+        defer { lookAgainForItems() }
         return try transact(.write, .relaxed) { (transaction) throws(Failure) in
             var taking = Taking(
                 now: now(), lease: lease == 0 ? Self.leaseStandard : lease, limit: limit,
@@ -44,13 +44,19 @@ extension Store {
     /// `retry` 0: ever later.
     package func failItem(_ seq: UInt64, retry: Int64) throws(Failure) {
         guard retry >= 0 else { throw .misuse(.time) }
-        defer { lookAgain() }
+        defer { lookAgainForItems() }
         try transact(.write, .relaxed) { (transaction) throws(Failure) in
             guard let item = try transaction.item(seq) else { return }
             var state = try transaction.state(of: item.lane, seq)
             state.fail(now: now(), wait: retry, random: randomNumber())
             try transaction.change(item.lane, seq, to: state)
         }
+    }
+
+    /// What is lent or put off comes back later, which a runner must know.
+    private func lookAgainForItems() {
+        lookAgain()
+        shared.waiters.runner?.nudge()
     }
 
     package func answerRequest(_ seq: UInt64, body: Bytes) throws(Failure) {
@@ -171,9 +177,10 @@ extension Transaction {
         return state
     }
 
-    fileprivate func change(
+    func change(
         _ lane: OutboxLane, _ seq: UInt64, to state: ItemState
     ) throws(Failure) {
+        outbox.setsTimes = true
         try put(.item(lane, seq), state.encoded())
         outbox.lanes[lane, default: .init()].change.change(seq, to: state)
     }

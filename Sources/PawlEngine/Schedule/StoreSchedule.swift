@@ -1,4 +1,4 @@
-internal import PawlCore
+package import PawlCore
 package import PawlCrypto
 internal import PawlStore
 
@@ -10,7 +10,11 @@ extension Store {
         defer { lookAgain() }
         guard let due = try deadline() else { return nil }
         let now = now()
-        return plan(due, now: now) == .runNow ? min(max(due, 0), now) : due
+        return switch plan(due, now: now) {
+        case .runNow: min(max(due, 0), now)
+        case .sleep(let until): until
+        case .rest: nil
+        }
     }
 
     private func deadline() throws(Failure) -> Int64? {
@@ -22,9 +26,19 @@ extension Store {
         guard !isBatch else { throw .state(.batch) }
         defer { lookAgain() }
         var ran = 0
+        var mayBeBack = true
         while ran < limit {
+            var isBack = false
             let first = try transact(.read) { (transaction) throws(Failure) in
-                try transaction.firstJob()
+                if mayBeBack { isBack = try transaction.isClockBack() }
+                return try transaction.firstJob()
+            }
+            mayBeBack = false
+            guard !isBack else {
+                try transact(.write) { (transaction) throws(Failure) in
+                    try transaction.distrustFarTimes()
+                }
+                continue
             }
             guard let first, plan(first.due, now: now()) == .runNow else { break }
             if try run(first) { ran += 1 }
@@ -56,6 +70,10 @@ extension Store {
         let orphans = try transact(.write) { (transaction) throws(Failure) -> [VaultID]? in
             guard let claimed = try transaction.claim(due) else { return nil }
             let job = claimed.job
+            guard claimed.record != nil || !job.kind.needsDetail else {
+                try transaction.setAside(claimed)
+                return []
+            }
             try transaction.cancel(job)
             var orphans: [VaultID] = []
             switch job.kind {
@@ -75,6 +93,27 @@ extension Store {
         sweep(orphans ?? [])
         return orphans != nil
     }
+
+    // MARK: Inspection
+
+    /// Jobs, or with `areDead` those that were set aside.
+    package func jobs(
+        areDead: Bool, after: (job: Job, due: Int64)?, limit: Int
+    ) throws(Failure) -> [JobRow] {
+        try transact(.read) { (transaction) throws(Failure) in
+            if areDead { return try transaction.deadLetters(after: after?.job, limit: limit) }
+            let after = after.map { DueJob(job: $0.job, due: $0.due, record: nil) }
+            return try transaction.jobs(after: after, limit: limit)
+        }
+    }
+
+    /// Has a job that was set aside tried again.
+    package func revive(_ job: Job) throws(Failure) {
+        defer { lookAgain() }
+        try transact(.write) { (transaction) throws(Failure) in try transaction.revive(job) }
+    }
+
+    // MARK: Kinds
 
     /// The log is emptied outside of any transaction. What is erased meanwhile moves the job, and then it
     /// stays.
@@ -100,30 +139,6 @@ extension Failure {
         case .misuse, .buffer, .notFound, .exists, .state, .time, .auth, .replay, .limit,
             .version, .corrupt, .desynchronized, .internal:
             true
-        }
-    }
-}
-
-extension Transaction {
-    /// The job as it is now, if it is still due at the time it was seen at. A row that its job does not
-    /// know of is removed.
-    func claim(_ seen: DueJob) throws(Failure) -> DueJob? {
-        let row = RowKey.job(seen.job, due: seen.due)
-        let planned = try due(of: seen.job)
-        guard planned == seen.due else {
-            delete(row)
-            if planned == nil { delete(.jobTime(seen.job)) }
-            return nil
-        }
-        do throws(Failure) {
-            let record = try get(row).map { (buffer) throws(Failure) in
-                try JobRecord(decoding: buffer)
-            }
-            guard let record else { return nil }
-            return DueJob(job: seen.job, due: seen.due, record: record)
-        } catch {
-            guard error == .corrupt(.record) else { throw error }
-            return DueJob(job: seen.job, due: seen.due, record: nil)
         }
     }
 }

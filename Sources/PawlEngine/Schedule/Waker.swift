@@ -47,7 +47,7 @@ final class Waker {
         platform_waker_drain(&waker)
     }
 
-    /// Sleeps until somebody signals or rings, or the time, in nanoseconds, is over.
+    /// Sleeps until somebody signals or rings, or the time, in nanoseconds, is over; one below 0 never is.
     func wait(_ time: Int64) {
         guard var waker else { return }
         platform_waker_wait(&waker, time)

@@ -12,7 +12,7 @@ struct Outgoing {
     /// How many epochs' late keys are kept.
     static let epochLimit: UInt32 = 8
     /// How long a closed session still answers.
-    static let tombstoneLife: Int64 = 7 * 24 * Backoff.hour
+    static let tombstoneLife = JobKind.tombstone.longest
 
     // MARK: Frames
 

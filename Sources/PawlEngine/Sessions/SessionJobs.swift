@@ -58,6 +58,8 @@ extension Store {
         _ session: Session, _ job: Job, _ transaction: Transaction
     ) throws(Failure) {
         let now = now()
+        // What was written by a clock that was ahead stays no longer than if it came now.
+        let latest = Backoff.after(now, Session.skippedLifetime)
         var next: Int64?
         var kept: UInt32 = 0
         var lost: UInt64 = 0
@@ -69,19 +71,25 @@ extension Store {
                 lost += 1
                 return true
             }
+            if record.expires > latest {
+                let key = try SecretBuffer(copying: record.key)
+                try transaction.put(row, SkippedRecord.encode(key: key, expires: latest))
+            }
             kept += 1
-            next = min(next ?? record.expires, record.expires)
+            next = min(next ?? latest, record.expires)
             return true
         }
         try transaction.scanRaw(.of(.epoch, session.id)) { (row, value) throws(Failure) in
-            let expires = (try? transaction.sealer.open(value, for: row)).flatMap {
-                ClosedEpoch.expiry($0)
-            }
-            guard let expires, expires > now else {
+            let record = try? transaction.sealer.open(value, for: row)
+            guard let record, let expires = ClosedEpoch.expiry(record), expires > now else {
                 transaction.delete(row)
                 return true
             }
-            next = min(next ?? expires, expires)
+            if expires > latest {
+                let epoch = try ClosedEpoch(decoding: record, epoch: 0)
+                try transaction.put(row, epoch.encoded(expires: latest))
+            }
+            next = min(next ?? latest, expires)
             return true
         }
         session.skipped = kept
@@ -102,7 +110,7 @@ extension Store {
         // Answered or ended in the meantime: nothing is to be done.
         guard try isUnanswered(id, transaction) else { return }
         let start = try prepare(item.account, body, in: transaction) { (package) throws(Failure) in
-            guard package.identity.isSame(as: item.peer) else { throw .auth }
+            guard let peer = item.peer, package.identity.isSame(as: peer) else { throw .auth }
         }
         if let refusal = try begin(start, replacing: id, in: transaction) { throw refusal }
         _ = try outgoing(transaction).post(start, nil)

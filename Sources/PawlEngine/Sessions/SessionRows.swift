@@ -214,6 +214,11 @@ enum SessionEvent: UInt32 {
     case publication = 10
 }
 
+/// The same of what is about no session.
+enum StoreEvent: UInt32 {
+    case deadLetter = 11
+}
+
 /// What a request in the outbox asks for; the numbers are those of the header.
 enum Request: UInt32 {
     case package = 1

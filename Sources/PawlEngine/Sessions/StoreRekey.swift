@@ -101,9 +101,15 @@ extension Store {
         _ conversation: Conversation, _ transaction: Transaction
     ) throws(Failure) {
         let session = conversation.session
-        guard let end = session.pace.end, end <= now(), session.rekey.pending == nil,
+        let now = now()
+        guard let end = session.pace.end, session.rekey.pending == nil,
             (try? conversation.peer.checkSending(session.id)) != nil
         else { return }
+        guard end <= now else {
+            session.pace.distrust(now: now)
+            try outgoing(transaction).plan(session)
+            return try transaction.put(session)
+        }
         let (_, outcome) = try session.trigger(Libsodium())
         try outgoing(transaction).follow(outcome, of: session)
         try transaction.put(session)
@@ -130,5 +136,22 @@ package final class Waiters {
 
     func wakeAll() {
         try? lock.withLock { for waker in waiting { waker.signal() } }
+        runner?.nudge()
+    }
+
+    // MARK: The runner
+
+    private var current: Runner?
+
+    var runner: Runner? {
+        let runner: Runner?? = try? lock.withLock { current }
+        return runner ?? nil
+    }
+
+    func setRunner(_ runner: Runner) { try? lock.withLock { current = runner } }
+
+    func takeRunner() -> Runner? {
+        let runner: Runner?? = try? lock.withLock { exchange(&current, with: nil) }
+        return runner ?? nil
     }
 }

@@ -318,8 +318,13 @@ package final class Store {
     /// Refuses all further calls, waits for those in flight, rolls batches back, wipes the keys. `end` runs
     /// last. After a fork nothing but memory is touched.
     package func close(_ end: @escaping () -> Void) {
-        shared.lifecycle.close(wake: shared.waiters.wakeAll) { [self] in
+        let wake = { [self] in
+            shared.waiters.runner?.stop()
+            shared.waiters.wakeAll()
+        }
+        shared.lifecycle.close(wake: wake) { [self] in
             if !shared.lifecycle.isForked {
+                shared.waiters.takeRunner()?.end()
                 for batch in shared.batches {
                     try? batch.lock.withLock {
                         batch.port.rollback()

@@ -45,10 +45,11 @@ extension Store {
             return try CredentialRow(decoding: buffer).record
         case .intent, .orphan: _ = try UnfinishedRecord(decoding: sealer.open(value, for: row))
         case .account: _ = try AccountRecord(decoding: sealer.open(value, for: row))
-        case .ticket, .ready, .jobTime, .queued: _ = try sealer.open(value, for: row)
+        case .ticket, .ready, .jobTime, .clock, .queued: _ = try sealer.open(value, for: row)
         case .item: _ = try ItemState(decoding: sealer.open(value, for: row))
         case .payload: _ = try OutboxItem(decoding: sealer.open(value, for: row))
         case .job: _ = try JobRecord(decoding: sealer.open(value, for: row))
+        case .deadLetter: _ = try DeadLetter(decoding: sealer.open(value, for: row))
         case .accountState: _ = try AccountState(decoding: sealer.open(value, for: row))
         case .rotation: _ = try Rotation(decoding: sealer.open(value, for: row))
         case .package, .oneTime: _ = try PackageRecord(decoding: sealer.open(value, for: row))

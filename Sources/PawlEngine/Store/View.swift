@@ -15,6 +15,7 @@ package final class View {
         case peers([PeerRecord])
         case sessions([SessionRow])
         case kept([KeptRow])
+        case jobs([JobRow])
     }
     package let rows: Rows
 
@@ -32,6 +33,7 @@ package final class View {
         case .peers(let rows): rows.count
         case .sessions(let rows): rows.count
         case .kept(let rows): rows.count
+        case .jobs(let rows): rows.count
         }
     }
 }
@@ -81,6 +83,24 @@ package struct ItemRow {
             return try Publication(item.body, keys: item.count).entry(at: index)
         case .package, .readBack, nil: return nil
         }
+    }
+}
+
+package struct JobRow {
+    package let job: Job
+    /// Of one that was set aside: since when.
+    package let due: Int64
+    package let failures: UInt32
+    package let cause: UInt8
+    package let isDead: Bool
+
+    /// Without a record: it is damaged.
+    init(_ job: Job, due: Int64, _ record: JobRecord?, isDead: Bool) {
+        self.job = job
+        self.due = due
+        failures = record?.failures ?? 0
+        cause = record?.cause ?? Failure.corrupt(.record).primary
+        self.isDead = isDead
     }
 }
 

@@ -56,6 +56,10 @@ package enum RowKind: UInt8 {
     case job = 0x50
     /// When a job is due: then kind of job, subject.
     case jobTime = 0x51
+    /// About when the schedule was changed last.
+    case clock = 0x53
+    /// A job that was set aside: then kind of job, subject.
+    case deadLetter = 0x54
 }
 
 /// A key of the storage engine, or the prefix that a range of them shares.

@@ -78,6 +78,9 @@ PAWL_PACKAGE_SIZE_MAX = 4096
 PAWL_PACKAGE_LIFETIME_DEFAULT = 7_776_000_000_000_000
 PAWL_ROTATION_NO_KEYS = 1
 
+PAWL_JOB_DEAD = 1
+PAWL_JOBS_DEAD = 1
+
 PAWL_PEER_CHANGED = 1
 PAWL_PEER_HAS_SESSION = 2
 
@@ -349,6 +352,19 @@ class Account(Sized):
     ]
 
 
+class Job(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_uint32),
+        ("subject", c_uint8 * 16),
+        ("due_ns", c_int64),
+        ("attempts", c_uint32),
+        ("last_status", c_int32),
+        ("flags", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
 class Item(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -498,6 +514,18 @@ class Trace(Sized):
     ]
 
 
+ITEMS_READY = CFUNCTYPE(None, c_void_p)
+
+
+class Runner(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("context", c_void_p),
+        ("items_ready", ITEMS_READY),
+    ]
+
+
 class Frame(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -565,6 +593,8 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_identity": Identity,
     "pawl_account": Account,
     "pawl_item": Item,
+    "pawl_job": Job,
+    "pawl_runner": Runner,
     "pawl_package_options": PackageOptions,
     "pawl_package": Package,
     "pawl_rotation_options": RotationOptions,
@@ -646,6 +676,11 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_store_nudge", c_int32, (_HANDLE,)),
     ("pawl_outbox_take", c_int32, (_HANDLE, c_size_t, c_int64, _OUT)),
     ("pawl_view_item", c_int32, (c_void_p, c_size_t, POINTER(Item))),
+    ("pawl_store_start_runner", c_int32, (_HANDLE, POINTER(Runner))),
+    ("pawl_store_stop_runner", c_int32, (_HANDLE,)),
+    ("pawl_store_jobs", c_int32, (_HANDLE, c_uint32, POINTER(Job), c_size_t, _OUT)),
+    ("pawl_view_job", c_int32, (c_void_p, c_size_t, POINTER(Job))),
+    ("pawl_job_revive", c_int32, (_HANDLE, c_uint32, c_char_p)),
     ("pawl_outbox_ack", c_int32, (_HANDLE, POINTER(c_uint64), c_size_t)),
     ("pawl_outbox_fail", c_int32, (_HANDLE, c_uint64, c_int64)),
     ("pawl_outbox_answer", c_int32, (_HANDLE, c_uint64, *_DATA)),

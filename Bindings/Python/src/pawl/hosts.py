@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Tuple, TypeVar, Union
 
 from . import _abi
-from .errors import HostError, Status, error_of
+from .errors import ClosedError, HostError, Status, error_of
 from .values import Buffer, Constructor, Duration, Step, StepEvent, duration_ns
 
 Clock = Callable[[], int]
@@ -100,7 +100,7 @@ class Host:
         vault_lease: Duration,
     ) -> None:
         self._local = threading.local()
-        self._traces: List[_abi.Trace] = []
+        self._traces: List[_abi.Sized] = []
         self.clock = None if clock is None else self._clock_table(clock)
         self.vault = None if vault is None else self._vault_table(vault, vault_lease)
         self.storage = None if storage is None else self._storage_table(storage)
@@ -163,6 +163,20 @@ class Host:
 
         self._present = True
         table = _abi.Trace(step=_abi.STEP(step))
+        self._traces.append(table)
+        return table
+
+    def runner_table(self, items_ready: Optional[Callable[[], object]]) -> _abi.Runner:
+        """The same for a runner, which calls on a thread of its own: nobody can raise there."""
+
+        def ready(_context: Optional[int]) -> None:
+            try:
+                if items_ready is not None:
+                    items_ready()
+            except ClosedError:
+                pass
+
+        table = _abi.Runner(items_ready=_abi.ITEMS_READY(ready))
         self._traces.append(table)
         return table
 

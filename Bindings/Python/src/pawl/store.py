@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from types import TracebackType
 from typing import (
     Any,
@@ -38,6 +38,8 @@ from .values import (
     Damage,
     Duration,
     Item,
+    Job,
+    JobKind,
     Keep,
     Key,
     KeyKind,
@@ -513,6 +515,44 @@ class Store(Credentials, Accounts):
         self._handle.call(library.pawl_store_next_deadline, byref(deadline))
         return ever(deadline.value)
 
+    def start_runner(self, items_ready: Optional[Callable[[], object]] = None) -> None:
+        """Has a thread of the library run what is due, until `stop_runner` or `close`.
+
+        It calls `items_ready` when items can be taken: take until there are none, there or
+        elsewhere. What that raises is printed, as the thread has nobody to raise it to. ExistsError:
+        there is one. With a `clock` of the host it looks after each `nudge` and commit only.
+        """
+        table = self._handle.host.runner_table(items_ready)
+        self._handle.call(library.pawl_store_start_runner, table)
+
+    def stop_runner(self) -> None:
+        """Returns when the thread has ended, also if there is none.
+
+        BusyError (`BUSY_REENTERED`): called by `items_ready`.
+        """
+        self._handle.call(library.pawl_store_stop_runner)
+
+    def jobs(
+        self, after: Optional[Job] = None, limit: int = 1000, *, dead: bool = False
+    ) -> List[Job]:
+        """At most `limit` (1-10000) jobs after `after`, in the order of their times.
+
+        With `dead` those that were set aside, because they failed 10 times or their records are
+        damaged, in the order of kind and subject. `after` need not be there any more.
+        """
+        return rows(
+            self._handle,
+            _job,
+            library.pawl_store_jobs,
+            _abi.PAWL_JOBS_DEAD if dead else 0,
+            None if after is None else _job_struct(after),
+            size_of(limit),
+        )
+
+    def revive(self, job: Job) -> None:
+        """Has a dead letter tried again, now and as if it had never failed. NotFoundError."""
+        self._handle.call(library.pawl_job_revive, job.kind, sized(job.subject, 16))
+
     def wait(self, session: bytes, epoch: int, timeout: Optional[Duration] = None) -> int:
         """Waits until a session has reached `epoch`, which `rekey` said; returns the one it has.
 
@@ -617,7 +657,25 @@ def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:
     return _abi.Attribute(key, len(pair[0]), value, len(pair[1]))
 
 
+def _job_struct(job: Job) -> _abi.Job:
+    subject = sized(job.subject, 16)
+    due = _abi.PAWL_NEVER if job.due_ns is None else job.due_ns
+    return _abi.Job(kind=job.kind, subject=(c_uint8 * 16)(*subject), due_ns=due)
+
+
 # ---------------------------------------------------------------- from C
+
+
+def _job(view: c_void_p, row: int) -> Job:
+    found = filled(_abi.Job(), library.pawl_view_job, view, row)
+    return Job(
+        kind=JobKind(found.kind),
+        subject=bytes(found.subject),
+        due_ns=ever(found.due_ns),
+        attempts=found.attempts,
+        last_status=Status(found.last_status),
+        dead=bool(found.flags & _abi.PAWL_JOB_DEAD),
+    )
 
 
 def _fields(view: c_void_p, row: int) -> Tuple[_abi.Credential, Dict[str, Any]]:

@@ -591,6 +591,8 @@ class Event(Code):
     """The message with ticket `count` will not be sent: its session is over."""
     PUBLICATION = 10
     """The server does not serve what it should; `count` is a `Publication`."""
+    DEAD_LETTER = 11
+    """A job failed so often that it is not tried any more; `count` is its `JobKind`. See `jobs`."""
 
 
 class Publication(Code):
@@ -640,7 +642,7 @@ class Item:
     """As its event says; of a request to publish its one-time keys; of a frame the ticket of its
     message, if that had to wait; else 0."""
     account: bytes
-    """The id of the account it is about."""
+    """The id of the account it is about; zeros: the store itself."""
     session: Optional[bytes]
     """The id of the session it is about."""
     peer: Identity
@@ -661,6 +663,60 @@ class Item:
     def lease(self) -> datetime:
         """`lease_ns` as a datetime in UTC."""
         return _moment(self.lease_ns)
+
+
+# ---------------------------------------------------------------- the schedule
+
+
+class JobKind(Code):
+    """What is to be done later."""
+
+    CREDENTIAL_PURGE = 1
+    """Remove an expired credential or a deleted version."""
+    CHECKPOINT = 2
+    """Bring what was erased out of the log."""
+    SETUP_DEADLINE = 3
+    """Nobody answered a session's set-up."""
+    LATE_KEYS = 4
+    """Erase keys of messages that are late."""
+    SESSION_END = 5
+    """Erase a receive-only or unconfirmed session."""
+    REKEY_RETRY = 6
+    """Say again what was not answered."""
+    EPOCH_END = 7
+    """Rekey a session by time."""
+    TOMBSTONE = 8
+    """Forget a closed session."""
+    ROTATE_PACKAGE = 9
+    """Replace an account's key package."""
+    DELETE_PACKAGE = 10
+    """Erase the private half of a superseded key package."""
+    REPLENISH = 11
+    """Make one-time keys."""
+    VERIFY_PUBLICATION = 12
+    """Ask what the server really serves."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something that Pawl has to do later."""
+
+    kind: JobKind
+    subject: bytes
+    """What it is about, mostly the id of a session or an account: 16 bytes."""
+    due_ns: Optional[int]
+    """Of a dead letter: since when it is one. None: its record is damaged."""
+    attempts: int
+    """That failed."""
+    last_status: Status
+    """Why the last one did, the primary code alone; OK: none did."""
+    dead: bool
+    """It is not tried any more."""
+
+    @property
+    def due(self) -> Optional[datetime]:
+        """`due_ns` as a datetime in UTC."""
+        return moment_of(self.due_ns)
 
 
 # ---------------------------------------------------------------- the trace

@@ -1,0 +1,179 @@
+internal import CPlatform
+internal import PawlCore
+package import PawlCrypto
+
+/// A thread that runs what is due and says when items can be taken. It sleeps on a descriptor of its own, or, where the
+/// system has none, on a condition.
+package final class Runner {
+    private let store: Store
+    private let itemsReady: () -> Void
+    private let lock = Lock()
+    /// Guarded by `lock`.
+    private var isNudged = false
+    private var isStopping = false
+    private let waker: Waker?
+    private var thread = platform_thread()
+
+    private static let many = 100
+    /// Of a timer of 32 bits, in milliseconds.
+    private static let longestTimer = Int64(Int32.max) * 1_000_000
+
+    fileprivate init(_ store: Store, _ itemsReady: @escaping () -> Void) {
+        self.store = store
+        self.itemsReady = itemsReady
+        let waker = Waker(bellPath: store.bellPath, hasTimer: store.shared.clock.isSystem)
+        let isThere = (try? waker.descriptor()) != nil
+        self.waker = isThere ? waker : nil
+    }
+
+    fileprivate func start() throws(Failure) {
+        let context = Unmanaged.passRetained(self)
+        var thread = platform_thread()
+        let error = platform_thread_start(
+            &thread,
+            { context in
+                guard let context else { return }
+                let runner = Unmanaged<Runner>.fromOpaque(context).takeRetainedValue()
+                runner.run()
+            }, context.toOpaque())
+        guard error == 0 else {
+            context.release()
+            waker?.close()
+            throw .limit(.memory)
+        }
+        try lock.withLock { self.thread = thread }
+    }
+
+    /// Has it look again.
+    func nudge() {
+        try? lock.withLock {
+            isNudged = true
+            waker?.signal()
+            lock.wakeAll()
+        }
+    }
+
+    func stop() {
+        try? lock.withLock { isStopping = true }
+        nudge()
+    }
+
+    var isThisThread: Bool {
+        let isThis: Bool? = try? lock.withLock { platform_thread_is_self(thread) != 0 }
+        return isThis == true
+    }
+
+    /// Returns when it has ended; from inside of its own callback it ends later.
+    func end() {
+        stop()
+        let isThis = isThisThread
+        if isThis { platform_thread_detach(thread) } else { platform_thread_join(thread) }
+    }
+
+    // MARK: On its thread
+
+    private func run() {
+        try? lock.withLock { thread = platform_thread_self() }
+        var failures: UInt32 = 0
+        while !isOver {
+            do throws(Failure) {
+                let found = try look()
+                failures = 0
+                if found.hasItems { itemsReady() }
+                sleep(until: found.next)
+            } catch {
+                if case .closed = error { break }
+                // What it is that fails, the next call of the host is told.
+                failures = min(failures, 60) + 1
+                let wait = Backoff.wait(
+                    failures: failures, limit: Backoff.minute, random: randomNumber())
+                pause(wait)
+            }
+        }
+        try? lock.withLock { waker?.close() }
+    }
+
+    private var isOver: Bool {
+        let isOver: Bool? = try? lock.withLock { isStopping }
+        return isOver != false
+    }
+
+    /// Its own commits ring, too, so it drains after them, and then looks.
+    private func look() throws(Failure) -> Outlook {
+        var found = Outlook(hasItems: false, next: nil)
+        try store.call { () throws(Failure) in
+            var ran = Self.many
+            while !isOver, ran == Self.many { ran = try store.runDue(limit: Self.many) }
+            try lock.withLock {
+                isNudged = false
+                waker?.drain()
+            }
+            found = try store.outlook()
+        }
+        return found
+    }
+
+    private func sleep(until due: Int64?) {
+        guard let waker else { return doze(until: due) }
+        try? lock.withLock { waker.set(due, now: store.now) }
+        waker.wait(-1)
+    }
+
+    /// In parts, each by the clock as it is then; what other processes commit is seen after a minute.
+    private func doze(until due: Int64?) {
+        let longest = store.bellPath == nil ? Self.longestTimer : Backoff.minute
+        let isTimed = store.shared.clock.isSystem
+        let until = isTimed ? due ?? CredentialRules.never : CredentialRules.never
+        try? lock.withLock {
+            guard !isNudged else { return }
+            lock.wait(nap(until: until, now: store.now(), longest: longest))
+        }
+    }
+
+    private func pause(_ time: Int64) {
+        try? lock.withLock {
+            guard !isStopping else { return }
+            lock.wait(time)
+        }
+    }
+}
+
+/// What a runner finds.
+struct Outlook {
+    var hasItems: Bool
+    /// When the next job is due, or an item can be taken that cannot be now; nil: nothing is planned.
+    var next: Int64?
+}
+
+extension Store {
+    /// `itemsReady` is called on the thread of the runner, under no lock and in no call.
+    package func startRunner(_ itemsReady: @escaping () -> Void) throws(Failure) {
+        guard !isBatch else { throw .state(.batch) }
+        try shared.lock.withLock { () throws(Failure) in
+            guard shared.waiters.runner == nil else { throw .exists }
+            let runner = Runner(self, itemsReady)
+            // Before it looks, so that nothing comes in between.
+            shared.waiters.setRunner(runner)
+            do throws(Failure) {
+                try runner.start()
+            } catch {
+                _ = shared.waiters.takeRunner()
+                throw error
+            }
+        }
+    }
+
+    /// Returns when it has ended. Without one there is nothing to stop.
+    package func stopRunner() throws(Failure) {
+        guard !isBatch else { throw .state(.batch) }
+        guard shared.waiters.runner?.isThisThread != true else { throw .busy(.reentered) }
+        let runner = try shared.lock.withLock { shared.waiters.takeRunner() }
+        runner?.end()
+    }
+
+    fileprivate func outlook() throws(Failure) -> Outlook {
+        try transact(.read) { (transaction) throws(Failure) in
+            try transaction.outlook(shared.clock.now())
+        }
+    }
+}
