@@ -55,10 +55,22 @@ static void start(pawl_store *store, pawl_view *rows, size_t key, uint8_t sessio
     must(pawl_session_start(store, alice, &options, session), "start");
 }
 
+/* A store whose log has the size that it keeps: a commit that makes the log grow takes the disk nearly twice as long. */
+static pawl_store *open_used(const char *name) {
+    static const uint8_t secret[60000];
+    pawl_store *store = open_here(name);
+    pawl_scope scope = PAWL_INIT(pawl_scope);
+    scope.user = "user";
+    scope.user_size = 4;
+    for (int i = 0; i < 100; i++)
+        must(pawl_credential_put(store, &scope, "x", 1, secret, sizeof secret, NULL, NULL), "put");
+    return store;
+}
+
 /* Two stores, and a session that both sides have confirmed. */
 static void open_both(void) {
-    alice_store = open_here("alice.pawl");
-    bob_store = open_here("bob.pawl");
+    alice_store = open_used("alice.pawl");
+    bob_store = open_used("bob.pawl");
     must(pawl_account_create(alice_store, "alice", 5, alice), "account");
     must(pawl_account_create(bob_store, "bob", 3, bob), "account");
     pawl_view *rows = publish(1);
