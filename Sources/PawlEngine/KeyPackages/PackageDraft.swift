@@ -60,9 +60,9 @@ struct PackageDraft {
         withExtendedLifetime(record) {}
     }
 
-    func store(of account: Identifier, in transaction: Transaction) throws(Failure) {
+    func store(of account: Identifier, in transaction: Transaction) {
         for (number, row) in rows {
-            try transaction.put(
+            transaction.put(
                 number == 0 ? .package(account, id) : .oneTime(account, id, number), row)
         }
     }

@@ -22,7 +22,7 @@ extension Store {
                 return true
             }
             guard count < PackageRecord.limit else { throw .limit(.packages) }
-            try draft.store(of: account, in: transaction)
+            draft.store(of: account, in: transaction)
             return try PackageRow.published(draft, now)
         }
     }

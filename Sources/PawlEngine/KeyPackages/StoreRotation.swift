@@ -107,7 +107,7 @@ extension Store {
         switch task {
         case .draw:
             guard let draft, let package = draft.bytes.first else { throw .internal }
-            try draft.store(of: account, in: transaction)
+            draft.store(of: account, in: transaction)
             let keys = Array(draft.bytes.dropFirst())
             let seq = try transaction.ask(
                 .publish, account, keys: keys.count,
@@ -119,7 +119,7 @@ extension Store {
             try transaction.evictKeys(of: account, rotation, adding: keys.count)
         case .drawKeys(_, let first, let count):
             guard let draft else { throw .internal }
-            try draft.store(of: account, in: transaction)
+            draft.store(of: account, in: transaction)
             let seq = try transaction.ask(
                 .publishKeys, account, keys: draft.bytes.count,
                 Publication.write(package: .empty, keys: draft.bytes))
