@@ -165,6 +165,8 @@ const char *pawl_status_text(pawl_status status);
 typedef struct pawl_store pawl_store;
 /* An immutable result of rows. */
 typedef struct pawl_view pawl_view;
+/* An archive that is being written or read, by one thread at a time. Closed before its store or after it. */
+typedef struct pawl_stream pawl_stream;
 
 /* The number of rows; 0 for NULL. Since ABI 1. */
 size_t pawl_view_count(const pawl_view *view);
@@ -492,6 +494,52 @@ pawl_status pawl_credential_restore(pawl_store *store, const pawl_scope *scope, 
  * a put ends with PAWL_STATE_WITHDRAWN. *count (may be NULL): current credentials deleted. Since ABI 1. */
 pawl_status pawl_credential_delete_all(pawl_store *store, const pawl_scope *scope, uint32_t flags,
                                        uint64_t *count);
+
+/* ---------------------------------------------------------------- archives */
+
+/* An archive is a file with the current credentials of a scope, secrets included, sealed for one key of its own: whoever
+ * has the file and the key has them all. The library neither opens nor names files, the host moves the bytes. A
+ * PAWL_KEY_RECOVERY is one of PAWL_RECOVERY_BACKUP here, a PAWL_KEY_PASSPHRASE is hashed as for a slot. What
+ * fails once answers the same from then on. */
+
+#define PAWL_EXPORT_ALL_PROJECTS 1 /* every project of the user; the scope's own project must be empty */
+
+/* So far. */
+typedef struct pawl_archive_report {
+    uint32_t struct_size;
+    uint32_t reserved;    /* 0 */
+    uint64_t credentials; /* in the archive */
+    uint64_t imported;    /* there was none of the name */
+    uint64_t improved;    /* the one that was here had been updated earlier, and was replaced */
+    uint64_t kept;        /* the one that was here had been updated as late, or later */
+    uint64_t expired;     /* over before they were imported */
+    uint64_t unreadable;  /* damaged here and left out, or in the archive and of a newer version */
+} pawl_archive_report;
+
+/* Starts an archive of `scope` (NULL: of all credentials of the store). Each credential is as it is when the archive
+ * comes to it; deleted versions are left out. PAWL_STATE_BATCH; PAWL_MISUSE_RECOVERY, PAWL_MISUSE_KEY. Since ABI 1. */
+pawl_status pawl_export_begin(pawl_store *store, const pawl_scope *scope, uint32_t flags, const pawl_key *key,
+                              pawl_stream **stream);
+/* Writes the next bytes of an archive into `out`, as many as there is room for; *size less than `out_size`: that was
+ * all. In memory are 64 KiB and one credential at a time. PAWL_MISUSE_HANDLE: it is being imported. Since ABI 1. */
+pawl_status pawl_stream_read(pawl_stream *stream, void *out, size_t out_size, size_t *size);
+
+/* Starts to import an archive. What was updated later wins, here or there; a credential that was deleted here comes back.
+ * All or nothing: credentials are seen by others when pawl_stream_finish has answered PAWL_OK. From the first bytes to
+ * then it is a batch, and others wait to write. PAWL_STATE_BATCH: a batch, or a store with a vault, whose values no
+ * transaction can hold. Since ABI 1. */
+pawl_status pawl_import_begin(pawl_store *store, const pawl_key *key, pawl_stream **stream);
+/* The archive's next bytes, any number of them. PAWL_AUTH: it is for another key; PAWL_CORRUPT_NOT_PAWL: it is no
+ * archive; PAWL_CORRUPT: a byte of it was changed; PAWL_VERSION; PAWL_MISUSE_HANDLE: it is being exported. Since ABI 1. */
+pawl_status pawl_stream_write(pawl_stream *stream, const void *bytes, size_t size);
+/* All was written: keeps what is in the archive, durably. PAWL_CORRUPT: something is missing at its end; nothing is kept.
+ * Since ABI 1. */
+pawl_status pawl_stream_finish(pawl_stream *stream);
+/* At any time. Since ABI 1. */
+pawl_status pawl_stream_report(pawl_stream *stream, pawl_archive_report *report);
+/* Frees a stream. An import that was not finished has not happened. NULL is allowed; from inside a callback of its store it
+ * does nothing. Since ABI 1. */
+void pawl_stream_close(pawl_stream *stream);
 
 /* ---------------------------------------------------------------- unfinished vault writes */
 

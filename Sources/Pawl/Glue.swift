@@ -25,6 +25,7 @@ extension pawl_slot: Sized {}
 extension pawl_scope: Sized {}
 extension pawl_put_options: Sized {}
 extension pawl_credential: Sized {}
+extension pawl_archive_report: Sized {}
 extension pawl_orphan: Sized {}
 extension pawl_reconcile_options: Sized {}
 extension pawl_identity: Sized {}

@@ -60,7 +60,7 @@ public struct RecoveryKey: Sendable, Equatable {
     public enum Kind: UInt32, Sendable {
         /// A store.
         case store = 1
-        /// A backup. This version makes such keys and has nothing yet that they open.
+        /// An archive, see ``Store/export(_:for:_:)``.
         case backup = 2
     }
 

@@ -197,7 +197,7 @@ private func request(_ options: pawl_store_options) throws(Failure) -> OpenReque
         })
 }
 
-private func unlockKey(_ pointer: UnsafePointer<pawl_key>?) throws(Failure) -> UnlockKey {
+func unlockKey(_ pointer: UnsafePointer<pawl_key>?) throws(Failure) -> UnlockKey {
     let key = try structure(pointer)
     guard key.reserved == 0 else { throw .misuse(.structure) }
     let secret = try input(key.secret, key.secret_size)

@@ -394,6 +394,56 @@ static void store_calls(void *unused) {
     finish();
 }
 
+static void archive_calls(void *unused) {
+    (void)unused;
+    prepare();
+    pawl_scope scope = scope_of("user", "");
+    pawl_key key = raw_key();
+    pawl_stream *stream = NULL;
+    pawl_archive_report report = PAWL_INIT(pawl_archive_report);
+    uint8_t bytes[1000];
+    size_t size = 7;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_export_begin(NULL, &scope, 0, &key, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_export_begin(store, &scope, 0, NULL, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_export_begin(store, &scope, 0, &key, NULL));
+    STRUCT_SIZES(pawl_scope, scope, pawl_export_begin(store, object, 0, &key, &stream));
+    STRUCT_SIZES(pawl_key, key, pawl_export_begin(store, &scope, 0, object, &stream));
+    STRUCT_SIZES(pawl_key, key, pawl_import_begin(store, object, &stream));
+    const uint32_t flags[] = {2, 4, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_export_begin(store, &scope, flags[i], &key, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_import_begin(NULL, &key, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_import_begin(store, NULL, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_import_begin(store, &key, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_read(NULL, bytes, sizeof bytes, &size));
+    CHECK(size == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_write(NULL, bytes, 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_finish(NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_report(NULL, &report));
+    CALL(pawl_stream_close(NULL));
+    MUST(pawl_export_begin(store, NULL, 0, &key, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_report(stream, NULL));
+    OUTPUT_SIZES(pawl_archive_report, PAWL_OK, pawl_stream_report(stream, object));
+    size = 7;
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_stream_read(stream, bytes, 0, &size));
+    CHECK(size == 0);
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_stream_read(stream, bytes, SIZE_MAX, &size));
+    CALL(pawl_stream_close(stream));
+    MUST(pawl_export_begin(store, NULL, 0, &key, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_read(stream, NULL, 1, &size));
+    CALL(pawl_stream_close(stream));
+    MUST(pawl_export_begin(store, NULL, 0, &key, &stream));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_read(stream, bytes, sizeof bytes, NULL));
+    CALL(pawl_stream_close(stream));
+    MUST(pawl_import_begin(store, &key, &stream));
+    MUST(pawl_stream_write(stream, NULL, 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_stream_write(stream, NULL, 1));
+    CALL(pawl_stream_close(stream));
+    MUST(pawl_import_begin(store, &key, &stream));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_stream_write(stream, bytes, SIZE_MAX));
+    CALL(pawl_stream_close(stream));
+    finish();
+}
+
 static void slot_calls(void *unused) {
     (void)unused;
     prepare();
@@ -1769,6 +1819,7 @@ GROUP(tables)
 GROUP(store_calls)
 GROUP(slot_calls)
 GROUP(view_calls)
+GROUP(archive_calls)
 GROUP(batch_calls)
 GROUP(scopes_and_names)
 GROUP(outputs_and_limits)
@@ -1798,6 +1849,7 @@ int main(void) {
     RUN(store_calls_group);
     RUN(slot_calls_group);
     RUN(view_calls_group);
+    RUN(archive_calls_group);
     RUN(batch_calls_group);
     RUN(scopes_and_names_group);
     RUN(outputs_and_limits_group);

@@ -44,6 +44,13 @@ import Testing
         same(
             type(of: PawlABI.pawl_credential_delete_all), type(of: CPawl.pawl_credential_delete_all)
         )
+        same(type(of: PawlABI.pawl_export_begin), type(of: CPawl.pawl_export_begin))
+        same(type(of: PawlABI.pawl_import_begin), type(of: CPawl.pawl_import_begin))
+        same(type(of: PawlABI.pawl_stream_read), type(of: CPawl.pawl_stream_read))
+        same(type(of: PawlABI.pawl_stream_write), type(of: CPawl.pawl_stream_write))
+        same(type(of: PawlABI.pawl_stream_finish), type(of: CPawl.pawl_stream_finish))
+        same(type(of: PawlABI.pawl_stream_report), type(of: CPawl.pawl_stream_report))
+        same(type(of: PawlABI.pawl_stream_close), type(of: CPawl.pawl_stream_close))
         same(type(of: PawlABI.pawl_credential_orphans), type(of: CPawl.pawl_credential_orphans))
         same(type(of: PawlABI.pawl_view_orphan), type(of: CPawl.pawl_view_orphan))
         same(type(of: PawlABI.pawl_credential_reconcile), type(of: CPawl.pawl_credential_reconcile))
@@ -148,6 +155,7 @@ import Testing
         expect(pawl_rotation_options.self, 64)
         expect(pawl_rotation.self, 32)
         expect(pawl_job.self, 48)
+        expect(pawl_archive_report.self, 56)
         expect(pawl_runner.self, 24)
     }
 }

@@ -71,10 +71,10 @@ class Credential:
     size: int = 0
 
 
-def recovery_bytes(text: str) -> bytes:
+def recovery_bytes(text: str, wanted: str = "pawlstore") -> bytes:
     text = text.replace(" ", "").replace("-", "").lower()
     prefix, _, data = text.rpartition("1")
-    assert prefix == "pawlstore"
+    assert prefix == wanted
     values = [CHARSET.index(c) for c in data]
     checked = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix] + values
     sum_ = 1

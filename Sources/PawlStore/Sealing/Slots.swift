@@ -1,6 +1,6 @@
 package import PawlCrypto
 
-/// What a person or a program opens a store with.
+/// What a person or a program opens a store or an archive with.
 package enum UnlockKey {
     case raw(Bytes)
     case passphrase(Bytes, PasswordHash)
@@ -24,11 +24,13 @@ package enum UnlockKey {
         }
     }
 
-    /// The 32 bytes that a slot's keys are derived from. Costs the Argon2id time of a passphrase.
-    fileprivate func stretch(_ hash: PasswordHash?, salt: Bytes) throws(Failure) -> SecretBuffer {
+    /// The 32 bytes that keys are derived from. Costs the Argon2id time of a passphrase.
+    func stretch(
+        _ hash: PasswordHash?, salt: Bytes, _ recovery: RecoveryKey.Kind
+    ) throws(Failure) -> SecretBuffer {
         switch self {
         case .raw(let key): return try SecretBuffer(copying: key)
-        case .recovery(let text): return try RecoveryKey.decode(text, .store)
+        case .recovery(let text): return try RecoveryKey.decode(text, recovery)
         case .passphrase(let text, _):
             guard let hash else { throw .corrupt(.record) }
             return try hash.hash(text, salt: salt)
@@ -152,7 +154,8 @@ package struct SlotRecord {
         writer.integer(hash?.memory ?? 0)
         try writer.finish()
 
-        let derived = try derive(key.stretch(hash, salt: salt.bytes), head: Bytes(headBytes))
+        let derived = try derive(
+            key.stretch(hash, salt: salt.bytes, .store), head: Bytes(headBytes))
         let end = headSize + commitmentSize
         record.mutableBytes[headSize..<end].copyBytes(from: derived.bytes[KeyArena.keySize...])
         try sealer.withMaster { (master) throws(Failure) in
@@ -167,7 +170,7 @@ package struct SlotRecord {
     /// The master key, or nil when `key` is another slot's.
     package func unwrap(_ key: UnlockKey) throws(Failure) -> Sealer? {
         guard key.kind == kind else { return nil }
-        let derived = try Self.derive(key.stretch(hash, salt: salt), head: head)
+        let derived = try Self.derive(key.stretch(hash, salt: salt, .store), head: head)
         let end = Self.headSize + Self.commitmentSize
         guard
             Seal.sameSecret(

@@ -46,6 +46,7 @@ from .store import Batch, Credentials, Store
 from .values import (
     KEEP,
     Account,
+    ArchiveReport,
     Buffer,
     Constructor,
     Credential,
@@ -93,6 +94,7 @@ __all__ = [
     "KEEP",
     "Account",
     "Accounts",
+    "ArchiveReport",
     "AuthError",
     "Batch",
     "Buffer",

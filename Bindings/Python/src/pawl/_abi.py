@@ -31,6 +31,8 @@ PAWL_NEVER = 2**63 - 1
 PAWL_TRANSACTION_READ = 1
 PAWL_TRANSACTION_WRITE = 2
 
+PAWL_EXPORT_ALL_PROJECTS = 1
+
 PAWL_VAULT_ID_SIZE = 16
 PAWL_VAULT_ABSENT = 3
 
@@ -232,6 +234,19 @@ class Stats(Sized):
         ("scanned", c_uint64),
         ("writes", c_uint64),
         ("vault_calls", c_uint64),
+    ]
+
+
+class ArchiveReport(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("credentials", c_uint64),
+        ("imported", c_uint64),
+        ("improved", c_uint64),
+        ("kept", c_uint64),
+        ("expired", c_uint64),
+        ("unreadable", c_uint64),
     ]
 
 
@@ -588,6 +603,7 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_attribute": Attribute,
     "pawl_put_options": PutOptions,
     "pawl_credential": Credential,
+    "pawl_archive_report": ArchiveReport,
     "pawl_orphan": Orphan,
     "pawl_reconcile_options": ReconcileOptions,
     "pawl_identity": Identity,
@@ -662,6 +678,13 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_credential_delete_all", c_int32, (_HANDLE, _SCOPE, c_uint32, POINTER(c_uint64))),
     ("pawl_credential_orphans", c_int32, (_HANDLE, c_char_p, c_size_t, _OUT)),
     ("pawl_view_orphan", c_int32, (c_void_p, c_size_t, POINTER(Orphan))),
+    ("pawl_export_begin", c_int32, (_HANDLE, _SCOPE, c_uint32, POINTER(Key), _OUT)),
+    ("pawl_import_begin", c_int32, (_HANDLE, POINTER(Key), _OUT)),
+    ("pawl_stream_read", c_int32, (_HANDLE, c_void_p, c_size_t, POINTER(c_size_t))),
+    ("pawl_stream_write", c_int32, (_HANDLE, *_TEXT)),
+    ("pawl_stream_finish", c_int32, (_HANDLE,)),
+    ("pawl_stream_report", c_int32, (_HANDLE, POINTER(ArchiveReport))),
+    ("pawl_stream_close", None, (_HANDLE,)),
     ("pawl_credential_reconcile", c_int32, (_HANDLE, POINTER(ReconcileOptions), _OUT)),
     ("pawl_account_create", c_int32, (_HANDLE, *_TEXT, c_void_p)),
     ("pawl_account_get", c_int32, (*_ID, _OUT)),

@@ -172,6 +172,8 @@ class AsyncStore:
     verify = _awaited(Store.verify)
     stats = _awaited(Store.stats)
     copy = _awaited(Store.copy)
+    export = _awaited(Store.export)
+    import_archive = _awaited(Store.import_archive)
     slots = _awaited(Store.slots)
     add_slot = _awaited(Store.add_slot)
     change_slot = _awaited(Store.change_slot)

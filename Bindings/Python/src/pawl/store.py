@@ -13,6 +13,7 @@ from ctypes import byref, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint6
 from types import TracebackType
 from typing import (
     Any,
+    BinaryIO,
     Callable,
     Dict,
     Iterator,
@@ -33,6 +34,7 @@ from .errors import BusyError, ClosedError, Status, StoreError
 from .hosts import Clock, Host, ListedVault, Storage, Tracer, Vault
 from .values import (
     KEEP,
+    ArchiveReport,
     Buffer,
     Credential,
     Damage,
@@ -59,6 +61,8 @@ from .values import (
     size_of,
     sized,
 )
+
+_CHUNK = 64 << 10
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 S = TypeVar("S", bound="Store")
@@ -405,6 +409,65 @@ class Store(Credentials, Accounts):
         encoded = os.fsencode(path)
         self._handle.call(library.pawl_store_copy, encoded, len(encoded))
 
+    # ------------------------------------------------------------ archives
+
+    def export(
+        self,
+        file: BinaryIO,
+        key: Key,
+        scope: Optional[Scope] = None,
+        *,
+        all_projects: bool = False,
+    ) -> ArchiveReport:
+        """Writes an archive: current credentials, secrets included, sealed for a key of its own.
+
+        Of `scope`, with `all_projects` of all projects of its user, or else of the whole store. Whoever
+        has the file and the key has them all. A recovery key is one that was generated with `backup=True`.
+        Each credential is as it is when the archive comes to it; deleted versions are left out.
+        """
+        with key_struct(key) as borrowed, self._stream(
+            library.pawl_export_begin,
+            None if scope is None else byref(_scope(scope)),
+            _abi.PAWL_EXPORT_ALL_PROJECTS if all_projects else 0,
+            borrowed,
+        ) as stream:
+            buffer = ctypes.create_string_buffer(_CHUNK)
+            size = c_size_t(_CHUNK)
+            while size.value == _CHUNK:
+                stream.call(library.pawl_stream_read, buffer, _CHUNK, byref(size))
+                file.write(buffer.raw[: size.value])
+            return _archive_report(stream)
+
+    def import_archive(self, file: BinaryIO, key: Key) -> ArchiveReport:
+        """Imports an archive, all of it or nothing.
+
+        What was updated later wins, here or there; a credential that was deleted here comes back.
+        Others wait to write meanwhile. AuthError: it is for another key. CorruptError: it was
+        changed, its end is missing, or it is no archive. StateError (`STATE_BATCH`): the store has
+        a vault.
+        """
+        with key_struct(key) as borrowed, self._stream(
+            library.pawl_import_begin, borrowed
+        ) as stream:
+            while part := file.read(_CHUNK):
+                stream.call(library.pawl_stream_write, part, len(part))
+            stream.call(library.pawl_stream_finish)
+            return _archive_report(stream)
+
+    @contextmanager
+    def _stream(self, begin: Any, *arguments: Any) -> Iterator[Handle]:
+        pointer = c_void_p()
+        try:
+            self._handle.call(begin, *arguments, byref(pointer))
+        except BaseException:
+            library.pawl_stream_close(pointer)
+            raise
+        handle = Handle(pointer, library.pawl_stream_close, self._handle.host)
+        try:
+            yield handle
+        finally:
+            handle.close()
+
     # ------------------------------------------------------------ slots
 
     def slots(self) -> List[Slot]:
@@ -644,6 +707,19 @@ _LOOK = 0.1  # seconds
 _SLICE = 100_000_000  # nanoseconds
 
 # ---------------------------------------------------------------- to C
+
+
+def _archive_report(stream: Handle) -> ArchiveReport:
+    report = _abi.ArchiveReport()
+    stream.call(library.pawl_stream_report, byref(report))
+    return ArchiveReport(
+        credentials=report.credentials,
+        imported=report.imported,
+        improved=report.improved,
+        kept=report.kept,
+        expired=report.expired,
+        unreadable=report.unreadable,
+    )
 
 
 def _scope(scope: Scope) -> _abi.Scope:

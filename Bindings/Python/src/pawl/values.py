@@ -813,6 +813,24 @@ class Stats:
 
 
 @dataclass(frozen=True)
+class ArchiveReport:
+    """What becomes of an archive's credentials."""
+
+    credentials: int
+    """In the archive."""
+    imported: int
+    """There was none of the name."""
+    improved: int
+    """The one that was here had been updated earlier, and was replaced."""
+    kept: int
+    """The one that was here had been updated as late, or later."""
+    expired: int
+    """Over before they were imported."""
+    unreadable: int
+    """Damaged here and left out, or in the archive and of a newer version."""
+
+
+@dataclass(frozen=True)
 class Damage:
     """A record that cannot be read."""
 
