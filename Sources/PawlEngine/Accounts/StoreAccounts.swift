@@ -10,7 +10,7 @@ extension Store {
         return try transact(.write) { (transaction) throws(Failure) in
             let id = Identifier.random()
             let record = try AccountRecord.encode(name: name, keys: keys, created: now())
-            try transaction.put(.account(id), record)
+            transaction.put(.account(id), record)
             return id
         }
     }
