@@ -161,10 +161,11 @@ pictures: lib ## the documentation's pictures, and prints them as Mermaid text
 	@PYTHONPATH=Bindings/Python/src PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(PYTHON) \
 	    Bindings/Python/examples/draw_rekey.py Sources/Pawl/Pawl.docc/Resources/rekey.svg
 
-bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/load_bench ## name,metric,value lines against the floor; X-Wing after test-pq
+bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/schedule_bench $B/load_bench ## name,metric,value lines against the floor; X-Wing after test-pq
 	@$B/store_bench $B/$(SO) $B/load_bench
 	@$B/session_bench
 	@$B/rekey_bench
+	@$B/schedule_bench
 	@[ ! -e $B/sodium/lib ] || { $(MAKE) -s $B/pq/rekey_bench && PAWL_BENCH_QUICK=1 $B/pq/rekey_bench; }
 
 # ---------------------------------------------------------------- tests

@@ -89,7 +89,7 @@ static void emit(const char *name, const char *metric, double number) {
 }
 
 /* Ours against `peer`, and the median of the ratios of each turn. */
-static void versus(const char *peer, const char *metric, double (*ours)(void), double (*theirs)(void)) {
+static inline void versus(const char *peer, const char *metric, double (*ours)(void), double (*theirs)(void)) {
     double a[MAX_RUNS], b[MAX_RUNS], ratios[MAX_RUNS];
     for (int i = 0; i < runs; i++) {
         /* Whoever goes first in one turn goes second in the next. */

@@ -605,6 +605,53 @@ static void never_early(void) {
     pawl_store_close(store);
 }
 
+/* The runner's: an event that is put off comes back when it is told of. */
+typedef struct told {
+    pawl_store *store;
+    size_t count, rounds, early;
+    int64_t due, late[400];
+} told;
+
+static void put_off(void *context) {
+    told *t = context;
+    int64_t woken = now_ns();
+    pawl_view *items = NULL;
+    pawl_item item = PAWL_INIT(pawl_item);
+    if (t->count == t->rounds) return;
+    if (t->due != 0) {
+        t->early += woken < t->due;
+        t->late[t->count++] = woken - t->due;
+    }
+    OK(pawl_outbox_take(t->store, 1, 0, &items));
+    CHECK(pawl_view_count(items) == 1);
+    if (pawl_view_item(items, 0, &item) == PAWL_OK) {
+        OK(pawl_outbox_fail(t->store, item.seq, 10 * MILLISECOND + woken % (5 * MILLISECOND)));
+    }
+    pawl_view_close(items);
+    t->due = deadline_of(t->store);
+}
+
+static void a_runner_is_never_early(void) {
+    static told t;
+    const char *path = fresh_path();
+    t.rounds = (size_t)test_number("PAWL_DEADLINES", 60, 400);
+    t.store = open_file(path);
+    OK(put_until(t.store, "a", now_ns() + SOON));
+    pawl_store_close(t.store);
+    damage_jobs(path);
+    t.store = open_file(path);
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    runner.context = &t;
+    runner.items_ready = put_off;
+    MUST(pawl_store_start_runner(t.store, &runner));
+    for (int64_t end = now_ns() + 60 * SECOND; t.count < t.rounds && now_ns() < end;) pause_ns(10 * MILLISECOND);
+    OK(pawl_store_stop_runner(t.store));
+    NEED(t.count == t.rounds);
+    CHECK(t.early == 0);
+    say_lateness("a runner", t.late, t.rounds);
+    pawl_store_close(t.store);
+}
+
 static struct {
     char path[512];
     int64_t purge_ns;
@@ -719,6 +766,111 @@ static void one_of_many_runs_a_job(void) {
     for (int i = 0; i < 4; i++) children[i] = child_start(wait_and_run, path);
     for (int i = 0; i < 4; i++) CHILD_ENDS_WELL(children[i]);
     CHECK_SAYING(*runs == 20, "%ld runs", *runs);
+}
+
+/* Two processes and a clock in virtual time: some thousand jobs, one in a hundred of them damaged, which makes an event.
+ * Each has its effect once. */
+static struct {
+    char path[512];
+    int64_t time;
+    size_t ran[2], told[2], looks[2], empty[2];
+    int ends;
+} *both;
+
+static pawl_store *open_at_time(const char *path, int64_t *time) {
+    pawl_clock clock = PAWL_INIT(pawl_clock);
+    pawl_key key = raw_key();
+    pawl_store_options options = PAWL_INIT(pawl_store_options);
+    pawl_store *store = NULL;
+    clock.context = time;
+    clock.now_ns = test_time;
+    options.flags = PAWL_STORE_CREATE;
+    options.path = path;
+    options.path_size = strlen(path);
+    options.key = &key;
+    options.clock = &clock;
+    options.busy_timeout_ns = 60 * SECOND;
+    MUST(pawl_store_open(&options, &store));
+    return store;
+}
+
+static size_t take_events(pawl_store *store) {
+    pawl_view *view = NULL;
+    MUST(pawl_outbox_take(store, 1000, 0, &view));
+    size_t count = pawl_view_count(view);
+    for (size_t i = 0; i < count; i++) {
+        pawl_item item = PAWL_INIT(pawl_item);
+        MUST(pawl_view_item(view, i, &item));
+        CHECK(item.what == PAWL_EVENT_DEAD_LETTER);
+        OK(pawl_outbox_ack(store, &item.seq, 1));
+    }
+    pawl_view_close(view);
+    return count;
+}
+
+static void run_what_comes(void *context) {
+    size_t me = *(size_t *)context;
+    pawl_store *store = open_at_time(both->path, &both->time);
+    while (!__atomic_load_n(&both->ends, __ATOMIC_SEQ_CST)) {
+        int64_t next = 0;
+        size_t ran = 0;
+        MUST(pawl_store_run_due(store, 3, &ran, NULL));
+        size_t told = take_events(store);
+        MUST(pawl_store_next_deadline(store, &next));
+        both->ran[me] += ran;
+        both->told[me] += told;
+        both->looks[me]++;
+        both->empty[me] += ran + told == 0;
+        if (ran == 3) continue;
+        if (next >= 100 * SECOND) __atomic_store_n(&both->ends, 1, __ATOMIC_SEQ_CST);
+        /* Whoever is first sets the clock; it never goes back. */
+        int64_t now = __atomic_load_n(&both->time, __ATOMIC_SEQ_CST);
+        while (now < next && next < 100 * SECOND &&
+               !__atomic_compare_exchange_n(&both->time, &now, next, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
+    }
+    pawl_store_close(store);
+}
+
+static void two_run_one_schedule(void) {
+    size_t count = 10000, me[2] = {0, 1}, dead = 0, told = 0;
+    both = shared_memory(sizeof *both);
+    snprintf(both->path, sizeof both->path, "%s", fresh_path());
+    both->time = 50 * SECOND;
+    pawl_store *store = open_at_time(both->path, &both->time), *batch = NULL;
+    MUST(pawl_batch_begin(store, &batch));
+    for (size_t i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%zu", i);
+        /* Some at the same time, and all before what they erase leaves the log. */
+        OK(put_until(batch, name, 60 * SECOND + (int64_t)(i % (count - count / 4)) * MILLISECOND));
+    }
+    OK(pawl_batch_commit(batch));
+    pawl_store_close(store);
+    sqlite3 *db = NULL;
+    NEED(sqlite3_open(both->path, &db) == SQLITE_OK);
+    NEED(sqlite3_exec(db, "UPDATE kv SET v = x'00' WHERE k >= x'50' AND k < x'51' AND rowid % 100 = 0", NULL, NULL,
+                      NULL) == SQLITE_OK);
+    size_t damaged = (size_t)sqlite3_changes(db);
+    NEED(sqlite3_close(db) == SQLITE_OK && damaged > 0);
+    pid_t children[2];
+    for (int i = 0; i < 2; i++) children[i] = child_start(run_what_comes, me + i);
+    for (int i = 0; i < 2; i++) CHILD_ENDS_WELL(children[i]);
+    CHECK_SAYING(both->ran[0] + both->ran[1] == count, "%zu + %zu jobs of %zu ran", both->ran[0], both->ran[1], count);
+    CHECK(both->ran[0] > count / 20 && both->ran[1] > count / 20);
+
+    store = open_at_time(both->path, &both->time);
+    pawl_view *view = NULL;
+    MUST(pawl_store_jobs(store, PAWL_JOBS_DEAD, NULL, 10000, &view));
+    CHECK((dead = pawl_view_count(view)) == damaged);
+    pawl_view_close(view);
+    told = both->told[0] + both->told[1] + take_events(store);
+    CHECK_SAYING(told == damaged, "%zu events of %zu damaged jobs", told, damaged);
+    MUST(pawl_store_jobs(store, 0, NULL, 10000, &view));
+    CHECK(pawl_view_count(view) == 1); /* the checkpoint */
+    pawl_view_close(view);
+    pawl_store_close(store);
+    printf("  %zu jobs: %zu and %zu ran, %zu dead letters, %zu empty looks of %zu\n", count, both->ran[0], both->ran[1],
+           dead, both->empty[0] + both->empty[1], both->looks[0] + both->looks[1]);
 }
 
 /* ---------------------------------------------------------------- erasure */
@@ -939,8 +1091,10 @@ int main(void) {
     RUN(the_descriptor_belongs_to_the_store);
     RUN(idling_costs_nothing);
     RUN(never_early);
+    RUN(a_runner_is_never_early);
     RUN(another_process_plans_and_exits);
     RUN(one_of_many_runs_a_job);
+    RUN(two_run_one_schedule);
     RUN(what_was_erased_leaves_both_files);
     RUN(a_reader_only_delays_that);
     RUN(a_fork_leaves_the_descriptor_alone);

@@ -412,4 +412,191 @@ import Testing
             try settle(store, #require(requests(store).first { $0.what == 2 }))
         }
     }
+
+    /// One deletion that does not know what to delete costs itself alone, and is planned anew by whatever happens next
+    /// to its account.
+    @Test func onePoisonAmongAThousandDeletions() throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        var options = small
+        options.pool = 0
+        options.poolFloor = 0
+        var accounts: [Identifier] = []
+        for number in 0..<10 {
+            let account = try withText("\(number)") { try store.createAccount(named: $0) }
+            try store.beginRotation(account, options)
+            accounts.append(account)
+        }
+        for turn in 0...100 {
+            if turn > 0 {
+                clock.advance(Backoff.second)
+                for account in accounts {
+                    try store.changeRotation(account) { $0.rotate(now: $1) }
+                }
+            }
+            #expect(try store.runAll() == 10)
+            for request in try requests(store) { try settle(store, request) }
+        }
+        let last = try #require(accounts.last)
+        let poison = try #require(try store.rotation(last).superseded.last)
+        let deletions = try store.jobs(areDead: false, after: nil, limit: 10_000).filter {
+            $0.job.kind == .deletePackage
+        }
+        #expect(deletions.count == 1_000)
+        let row = try store.keys(.job).first { key in
+            key.withBytes { Array($0.suffix(16)) == poison.id.array }
+        }
+        try store.damage(try #require(row))
+        let readbacks = 10
+        clock.advance(14 * Self.day)
+        #expect(try store.runAll() == 1_000 + readbacks)
+        let all = try accounts.flatMap { try store.packages($0) }
+        #expect(all.count == 11)
+        #expect(all.filter { $0.standing != .current }.map(\.id) == [poison.id])
+        let letters = try store.jobs(areDead: true, after: nil, limit: 10)
+        #expect(letters.map(\.job) == [Job(.deletePackage, poison.id)])
+        #expect(letters.map(\.cause) == [Failure.corrupt(.record).primary])
+        let events = try store.takeItems(limit: 100, lease: 0).filter { $0.item.what == 11 }
+        #expect(events.map(\.item.count) == [UInt64(JobKind.deletePackage.rawValue)])
+        #expect(try store.runAll() == 0)
+
+        try store.changeRotation(last) { $0.rotate(now: $1) }
+        #expect(try store.jobs(areDead: true, after: nil, limit: 10).isEmpty)
+        #expect(try store.runAll() == 2)
+        #expect(try store.packages(last).map(\.standing) == [.current, .staged])
+    }
+
+    // MARK: Clocks and hosts
+
+    private static let year = 365 * day
+
+    /// A host that is right about everything but the time.
+    @Test func anyClockAfterAnyOther() throws {
+        let never = CredentialRules.never
+        let start: Int64 = 1_000_000_000_000
+        let times = [
+            Int64.min, Int64.min + 1, -Self.year, -1, 0, 1, start, start + Self.year,
+            never - Self.year, never - 1, never,
+        ]
+        for first in times {
+            for second in times {
+                let clock = ManualClock()
+                clock.set(first)
+                let store = try openStore(on: MemoryStorage(), clock: clock)
+                let account = try withText("ada") { try store.createAccount(named: $0) }
+                try store.beginRotation(account, small)
+                var held: Set<Identifier> = []
+                for now in [first, second, first, start] {
+                    clock.set(now)
+                    // Nothing spins, even if the host does at once what it is asked.
+                    var ran = 0
+                    for _ in 0..<10 {
+                        ran += try store.runAll(atMost: 50)
+                        if try !answerAll(store, account) { break }
+                    }
+                    #expect(ran < 30, "\(first) \(second) \(now)")
+                    let packages = try store.packages(account)
+                    #expect(packages.allSatisfy { $0.standing != nil })
+                    let ids = Set(packages.map(\.id))
+                    if let current = try store.rotation(account).current {
+                        #expect(ids.contains(current.id))
+                    }
+                    held.formUnion(ids)
+                }
+                // The clock is right, and all goes on as if it had always been.
+                let superseded = try store.rotation(account).superseded
+                #expect(superseded.allSatisfy { $0.removeAt <= start + Rotation.longestKeep })
+                var turns = 0
+                while let due = try store.nextDeadline(), due < start + 61 * Self.day, turns < 200 {
+                    turns += 1
+                    clock.set(max(due, clock.now()))
+                    _ = try store.runAll(atMost: 50)
+                    _ = try answerAll(store, account)
+                }
+                #expect(turns < 60, "\(first) \(second)")
+                let rotation = try store.rotation(account)
+                #expect(rotation.current != nil && rotation.rotateAt > clock.now())
+                #expect(try store.jobs(areDead: true, after: nil, limit: 10).isEmpty)
+                #expect(try store.verify().isEmpty, "\(first) \(second)")
+                #expect(Set(try store.packages(account).map(\.id)).isDisjoint(with: held))
+            }
+        }
+    }
+
+    /// False: there was nothing.
+    private func answerAll(_ store: Store, _ account: Identifier) throws -> Bool {
+        let items = try store.takeItems(limit: 100, lease: 1)
+        for item in items {
+            guard item.item.lane.kind == .requests else {
+                try store.acknowledge([item.seq])
+                continue
+            }
+            let isReadback = item.item.what == 4
+            let current = try store.packages(account).first { isReadback && $0.standing == .current }
+            let served = try current?.bytes ?? SecretBuffer(count: 0)
+            try store.answerRequest(item.seq, body: served.bytes)
+        }
+        return !items.isEmpty
+    }
+
+    /// Never, late, twice, to a number that nobody gave out: each has an outcome of its own.
+    @Test func hostsThatDoNotAnswer() throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        _ = try store.runAll()
+        let first = try #require(requests(store).first)
+        #expect(throws: Failure.notFound) {
+            try store.answerRequest(first.seq + 1_000, body: .empty)
+        }
+        #expect(throws: Failure.notFound) { try store.answerRequest(0, body: .empty) }
+        #expect(throws: Failure.misuse(.size)) {
+            try first.body.withUnsafeBytes { try store.answerRequest(first.seq, body: $0) }
+        }
+        #expect(try store.rotation(account).current == nil)
+        try settle(store, first)
+        let current = try #require(store.rotation(account).current)
+        // Twice: nothing more.
+        try settle(store, first)
+        try store.acknowledge([first.seq])
+        #expect(try store.rotation(account).current?.id == current.id)
+
+        // Never: the same is offered for as long as packages rotate, then another; expiry is told once.
+        var events: [UInt64] = []
+        var asked: [Request] = []
+        let begun = clock.now()
+        var turns = 0
+        while let due = try store.nextDeadline(), due < begun + 125 * Self.day, turns < 10_000 {
+            turns += 1
+            clock.set(max(due, clock.now()))
+            _ = try store.runAll()
+            for item in try store.takeItems(limit: 100, lease: 24 * Backoff.hour) {
+                if item.item.lane.kind == .events {
+                    events.append(item.item.count)
+                    try store.acknowledge([item.seq])
+                } else if item.item.what == 2 {
+                    let body = Array(item.item.body)
+                    asked.append(Request(seq: item.seq, what: 2, body: body))
+                }
+            }
+            #expect(try store.packages(account).count(where: { $0.standing == .staged }) <= 1)
+        }
+        #expect(events == [Rotation.Finding.expired.rawValue] && turns < 1_000)
+        // Drawn after 24 to 30, 54 to 60, 84 to 90 and 114 to 120 days; each until the next one with the same bytes.
+        let bodies = Dictionary(grouping: asked, by: \.seq)
+        #expect(bodies.count == 4)
+        #expect(bodies.values.allSatisfy { Set($0.map(\.body)).count == 1 && $0.count > 5 })
+        #expect(Set(asked.map(\.body)).count == 4)
+        #expect(try store.rotation(account).current?.id == current.id)
+
+        // Late: the request of a package that another has taken the place of is settled and counts for nothing.
+        let staged = try #require(store.rotation(account).staged)
+        try settle(store, asked[0])
+        #expect(try store.rotation(account).staged == staged)
+        #expect(try store.rotation(account).current?.id == current.id)
+        try settle(store, try #require(asked.last))
+        #expect(try store.rotation(account).current?.id == staged.id)
+        #expect(try store.rotation(account).staged == nil)
+    }
 }

@@ -83,7 +83,7 @@ package struct Rotation {
 
         fileprivate func trusted(now: Int64) -> Asking {
             guard case .again(let at) = self else { return self }
-            return .again(at: min(at, Backoff.after(now, Rotation.rest)))
+            return .again(at: min(at, Backoff.later(now, Rotation.rest)))
         }
     }
 
@@ -152,7 +152,7 @@ package struct Rotation {
         try options.check()
         self.options = options
         rotateAt = now
-        readbackAt = Backoff.after(now, options.readback)
+        readbackAt = Backoff.later(now, options.readback)
         for package in packages { supersede(package.id, package.notAfter) }
     }
 
@@ -182,7 +182,7 @@ package struct Rotation {
         var due = Deadlines()
         due.rotate = rotateAt
         if let staged {
-            let end = Backoff.after(staged.drawn, options.rotate)
+            let end = Backoff.later(staged.drawn, options.rotate)
             due.rotate = end
             if case .again(let at) = staged.asking { due.rotate = min(at, end) }
         }
@@ -207,9 +207,9 @@ package struct Rotation {
 
     /// A time further away than any that is planned was written under another clock.
     private mutating func distrust(now: Int64) {
-        let farthest = Backoff.after(now, options.rotate)
+        let farthest = Backoff.later(now, options.rotate)
         if rotateAt > farthest { rotateAt = now }
-        if readbackAt > Backoff.after(now, options.readback) { readbackAt = now }
+        if readbackAt > Backoff.later(now, options.readback) { readbackAt = now }
         if let staged {
             self.staged?.drawn = min(staged.drawn, now)
             self.staged?.rotateAt = min(staged.rotateAt, farthest)
@@ -235,7 +235,7 @@ package struct Rotation {
             expired = true
         }
         guard let staged else { return (now >= rotateAt ? .draw : nil, expired) }
-        if now >= Backoff.after(staged.drawn, options.rotate) { return (.draw, expired) }
+        if now >= Backoff.later(staged.drawn, options.rotate) { return (.draw, expired) }
         if case .again(let at) = staged.asking, now >= at {
             return (.publishAgain(staged), expired)
         }
@@ -273,7 +273,7 @@ package struct Rotation {
         let spread = isFirst && fifth > 0 ? Int64(random % fifth) : 0
         staged = Staged(
             id: id, notAfter: notAfter, oneTime: oneTime, drawn: now,
-            rotateAt: Backoff.after(now, options.rotate - spread), asking: .asked(seq: seq))
+            rotateAt: Backoff.later(now, options.rotate - spread), asking: .asked(seq: seq))
         return abandoned
     }
 
@@ -304,7 +304,7 @@ package struct Rotation {
         if let batch, case .asked(let seq) = batch.asking { dropped = seq }
         if let current { supersede(current.id, current.notAfter) }
         for place in superseded.indices {
-            let end = Backoff.after(now, options.keep)
+            let end = Backoff.later(now, options.keep)
             superseded[place].removeAt = min(superseded[place].removeAt, end)
         }
         current = Current(id: staged.id, notAfter: staged.notAfter)
@@ -335,7 +335,7 @@ package struct Rotation {
     ) -> (heard: Heard, dropped: [UInt64]) {
         guard readback == seq else { return (.nothing, []) }
         readback = nil
-        readbackAt = Backoff.after(now, options.readback)
+        readbackAt = Backoff.later(now, options.readback)
         let finding: Finding
         switch served {
         case .nothing: finding = .absent
@@ -361,20 +361,20 @@ package struct Rotation {
 
     /// The host gave a request up: the same is asked for again when it had a rest.
     package mutating func gaveUp(_ seq: UInt64, now: Int64) {
-        let again = Asking.again(at: Backoff.after(now, Self.rest))
+        let again = Asking.again(at: Backoff.later(now, Self.rest))
         if staged?.asking == .asked(seq: seq) { staged?.asking = again }
         if batch?.asking == .asked(seq: seq) { batch?.asking = again }
         if readback == seq {
             readback = nil
-            readbackAt = Backoff.after(now, options.readback)
+            readbackAt = Backoff.later(now, options.readback)
         }
     }
 
     package mutating func change(_ options: Options, now: Int64) throws(Failure) {
         try options.check()
         self.options = options
-        rotateAt = min(rotateAt, Backoff.after(now, options.rotate))
-        readbackAt = min(readbackAt, Backoff.after(now, options.readback))
+        rotateAt = min(rotateAt, Backoff.later(now, options.rotate))
+        readbackAt = min(readbackAt, Backoff.later(now, options.readback))
     }
 
     /// Now, unless one is on its way.
@@ -396,7 +396,7 @@ package struct Rotation {
             if id == current?.id, available > 0 { available -= 1 }
             return
         }
-        var wanted = Backoff.after(now, options.welcomeDelay)
+        var wanted = Backoff.later(now, options.welcomeDelay)
         if lastWelcome != .min {
             wanted = max(wanted, Backoff.after(lastWelcome, options.welcomePause))
         }

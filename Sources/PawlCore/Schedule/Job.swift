@@ -73,7 +73,7 @@ package struct Job: Hashable {
 
     /// The last time that this job may be planned for, by a clock that says `now`.
     package func latest(now: Int64) -> Int64 {
-        kind.longest == CredentialRules.never ? kind.longest : Backoff.after(now, kind.longest)
+        kind.longest == CredentialRules.never ? kind.longest : Backoff.later(now, kind.longest)
     }
 }
 

@@ -37,6 +37,13 @@ package enum Backoff {
     package static func after(_ time: Int64, _ wait: Int64) -> Int64 {
         min(CredentialRules.after(time, wait), CredentialRules.never - 1)
     }
+
+    /// The same for what happens again and again, always in the future: at the end of time never, until the clock is
+    /// put right.
+    package static func later(_ time: Int64, _ wait: Int64) -> Int64 {
+        let due = after(time, wait)
+        return due > time ? due : CredentialRules.never
+    }
 }
 
 extension Int64 {

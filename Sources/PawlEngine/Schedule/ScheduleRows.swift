@@ -118,7 +118,7 @@ extension Transaction {
         }
         let wait = Backoff.wait(
             failures: record.failures, limit: due.job.kind.retryLimit, random: randomNumber())
-        try set(due.job, due: after(wait), record)
+        try set(due.job, due: Backoff.later(clock.now(), wait), record)
     }
 
     /// Makes a dead letter of a job: it is not tried until somebody revives it, and the host is told.
@@ -140,14 +140,7 @@ extension Transaction {
     /// A job that planned itself for a time that has passed would be run again and again.
     package func keepFromSpinning(_ job: Job) throws(Failure) {
         guard let due = try due(of: job), due <= clock.now() else { return }
-        schedule.jobs[job]?.due = after(Backoff.second)
-    }
-
-    /// Always in the future: at the end of time never, until the clock is put right.
-    private func after(_ wait: Int64) -> Int64 {
-        let now = clock.now()
-        let due = Backoff.after(now, wait)
-        return due > now ? due : CredentialRules.never
+        schedule.jobs[job]?.due = Backoff.later(clock.now(), Backoff.second)
     }
 
     private func set(_ job: Job, due: Int64?, _ record: JobRecord?) throws(Failure) {
