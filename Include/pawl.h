@@ -667,6 +667,7 @@ pawl_status pawl_store_stop_runner(pawl_store *store);
 #define PAWL_JOB_DELETE_PACKAGE 10     /* erase a superseded key package; the package */
 #define PAWL_JOB_REPLENISH 11          /* the same as 9 for one-time keys; the account */
 #define PAWL_JOB_VERIFY_PUBLICATION 12 /* ask what the server serves; the account */
+#define PAWL_JOB_ORPHAN_RETRY 13       /* remove a value that the vault kept when it was to go; its id */
 
 #define PAWL_JOB_DEAD 1 /* a dead letter: it failed 10 times, or its record is damaged, and is not tried any more */
 

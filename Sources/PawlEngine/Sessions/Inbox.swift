@@ -449,7 +449,7 @@ final class Inbox {
         } else if session.skipped == 0, session.epoch == 0, !open.usedKeys.isEmpty {
             try transaction.cancel(job)
         }
-        for (position, kept) in open.kept { try transaction.put(.kept(session.id, position), kept) }
+        for (position, kept) in open.kept { transaction.put(.kept(session.id, position), kept) }
         try outgoing.follow(open.outcome, of: session)
         if open.lost > 0 { try report(.lost, session, count: open.lost) }
         try transaction.put(session)
