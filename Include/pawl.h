@@ -503,7 +503,7 @@ pawl_status pawl_credential_delete_all(pawl_store *store, const pawl_scope *scop
 #define PAWL_OUTCOME_WAITING 1      /* its lease or grace period is not over */
 #define PAWL_OUTCOME_WOULD_REMOVE 2 /* dry run */
 #define PAWL_OUTCOME_REMOVED 3
-#define PAWL_OUTCOME_FAILED 4       /* the vault refused; cause_remove says how; will be tried again */
+#define PAWL_OUTCOME_FAILED 4       /* the vault refused; cause_remove says how; PAWL_JOB_ORPHAN_RETRY tries again */
 
 typedef struct pawl_orphan {
     uint32_t struct_size;
@@ -540,7 +540,8 @@ typedef struct pawl_reconcile_options {
 } pawl_reconcile_options;
 
 /* Finds writes that a crash or a failing vault left unfinished and settles them: whatever has been sighted
- * twice, with the grace period between, after its lease, is removed from the vault. The view's rows
+ * twice, with the grace period between, after its lease, is removed from the vault. What is recorded as an orphan already, the
+ * schedule removes by itself. The view's rows
  * (pawl_orphan) say what was found and done. `options` may be NULL. PAWL_STATE_NO_VAULT,
  * PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_credential_reconcile(pawl_store *store, const pawl_reconcile_options *options,

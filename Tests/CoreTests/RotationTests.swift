@@ -532,7 +532,9 @@ import Testing
                 continue
             }
             let isReadback = item.item.what == 4
-            let current = try store.packages(account).first { isReadback && $0.standing == .current }
+            let current = try store.packages(account).first {
+                isReadback && $0.standing == .current
+            }
             let served = try current?.bytes ?? SecretBuffer(count: 0)
             try store.answerRequest(item.seq, body: served.bytes)
         }
