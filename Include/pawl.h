@@ -551,7 +551,7 @@ void pawl_stream_close(pawl_stream *stream);
 #define PAWL_OUTCOME_WAITING 1      /* its lease or grace period is not over */
 #define PAWL_OUTCOME_WOULD_REMOVE 2 /* dry run */
 #define PAWL_OUTCOME_REMOVED 3
-#define PAWL_OUTCOME_FAILED 4       /* the vault refused; cause_remove says how; will be tried again */
+#define PAWL_OUTCOME_FAILED 4       /* the vault refused; cause_remove says how; PAWL_JOB_ORPHAN_RETRY tries again */
 
 typedef struct pawl_orphan {
     uint32_t struct_size;
@@ -588,7 +588,8 @@ typedef struct pawl_reconcile_options {
 } pawl_reconcile_options;
 
 /* Finds writes that a crash or a failing vault left unfinished and settles them: whatever has been sighted
- * twice, with the grace period between, after its lease, is removed from the vault. The view's rows
+ * twice, with the grace period between, after its lease, is removed from the vault. What is recorded as an orphan already, the
+ * schedule removes by itself. The view's rows
  * (pawl_orphan) say what was found and done. `options` may be NULL. PAWL_STATE_NO_VAULT,
  * PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_credential_reconcile(pawl_store *store, const pawl_reconcile_options *options,
@@ -715,6 +716,7 @@ pawl_status pawl_store_stop_runner(pawl_store *store);
 #define PAWL_JOB_DELETE_PACKAGE 10     /* erase a superseded key package; the package */
 #define PAWL_JOB_REPLENISH 11          /* the same as 9 for one-time keys; the account */
 #define PAWL_JOB_VERIFY_PUBLICATION 12 /* ask what the server serves; the account */
+#define PAWL_JOB_ORPHAN_RETRY 13       /* remove a value that the vault kept when it was to go; its id */
 
 #define PAWL_JOB_DEAD 1 /* a dead letter: it failed 10 times, or its record is damaged, and is not tried any more */
 

@@ -36,6 +36,8 @@ public struct Job: Sendable, Hashable {
         public static let replenish = Kind(PAWL_JOB_REPLENISH)
         /// Ask what the server really serves.
         public static let verifyPublication = Kind(PAWL_JOB_VERIFY_PUBLICATION)
+        /// Remove a value that the vault kept when it was to go.
+        public static let orphanRetry = Kind(PAWL_JOB_ORPHAN_RETRY)
     }
 
     /// What is to be done.

@@ -832,7 +832,7 @@ static void run_what_comes(void *context) {
 }
 
 static void two_run_one_schedule(void) {
-    size_t count = 10000, me[2] = {0, 1}, dead = 0, told = 0;
+    size_t count = (size_t)test_number("PAWL_JOBS", 2000, 10000), me[2] = {0, 1}, dead = 0, told = 0;
     both = shared_memory(sizeof *both);
     snprintf(both->path, sizeof both->path, "%s", fresh_path());
     both->time = 50 * SECOND;

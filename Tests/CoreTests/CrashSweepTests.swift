@@ -185,6 +185,8 @@ import Testing
         }
         #expect(try store.unfinished(after: nil, limit: 10_000).map { $0.record.id.array } == [])
         #expect(try store.reconcile(grace: 0, dryRun: true).isEmpty)
+        let jobs = try store.jobs(areDead: false, after: nil, limit: 10_000)
+        #expect(!jobs.contains { $0.job.kind == .orphanRetry })
         var held: Set<[UInt8]> = []
         for project in ["engine", "elsewhere"] {
             try store.scoped("ada", project) { scope in
@@ -246,7 +248,7 @@ import Testing
             let clock = ManualClock()
             try prepare(data, vault: vault)
             // Something for reconcile to do: an intent and an orphan that crashes left behind.
-            for crash in [14, 22] {
+            for crash in [14, 30] {
                 let plan = FaultPlan(failing: crash, .crash)
                 let port = FaultyStorage(try data.sibling(), plan)
                 let store = try openStore(on: port, clock: clock, vault: MortalVault(vault, plan))

@@ -482,12 +482,17 @@ import Testing
         #expect(try store.runDue(limit: 10) == 2)
         #expect(vault.ids.isEmpty)
         #expect(try rows(store, .orphan, .credential, .deleted, .job) == 0)
-        // One that refuses leaves an orphan, and the job is done.
+        // One that refuses leaves an orphan, which has a job of its own.
         try store.put("c", "1", expiring(clock.now() + 10))
         clock.advance(10)
         vault.fail(1)
         #expect(try store.runDue(limit: 10) == 1)
-        #expect(try rows(store, .orphan) == 1 && rows(store, .job, .credential) == 0)
+        #expect(try rows(store, .orphan, .job) == 2 && rows(store, .credential) == 0)
+        #expect(try store.nextDeadline() == clock.now() + Backoff.minute)
+        clock.advance(Backoff.minute)
+        #expect(try store.runDue(limit: 10) == 1)
+        #expect(vault.ids.isEmpty)
+        #expect(try rows(store, .orphan, .job, .jobTime) == 0)
     }
 
     // MARK: Checkpoints

@@ -26,11 +26,19 @@ package enum JobKind: UInt8, CaseIterable {
     case replenish = 11
     /// Ask the host what the server serves; the subject is the account.
     case verifyPublication = 12
+    /// Remove a value from the vault that refused it; the subject is the value's id.
+    case orphanRetry = 13
 
     /// The longest wait between two attempts, in nanoseconds.
     package var retryLimit: Int64 {
         // A reader that holds a checkpoint up is soon gone, and erased keys stay readable until then.
         self == .checkpoint ? Backoff.minute : Backoff.hour
+    }
+
+    /// The shortest, at least.
+    package var firstRetry: Int64 {
+        // A vault that fails is down, mostly, and asking costs whoever runs it.
+        self == .orphanRetry ? Backoff.minute : Backoff.second
     }
 
     /// How far ahead one is planned at most; never: as far as the host wants.
@@ -43,6 +51,7 @@ package enum JobKind: UInt8, CaseIterable {
         case .sessionEnd: Session.endDelay
         case .rekeyRetry: Backoff.hour
         case .tombstone: 7 * 24 * Backoff.hour
+        case .orphanRetry: 24 * Backoff.hour
         case .rotatePackage, .replenish, .verifyPublication: Rotation.longest
         case .deletePackage: Rotation.longestKeep
         }

@@ -114,7 +114,7 @@ extension Store {
                 // If this does not commit, the intent waits for reconcile.
                 try? transact(.write) { (transaction) throws(Failure) in
                     transaction.delete(write.intentRow)
-                    transaction.delete(.orphan(id))
+                    try transaction.forgetOrphan(id)
                 }
                 throw failure
             case .recordOrphan(let failure, let causeSet, let causeRemove):
@@ -198,12 +198,50 @@ extension Store {
     private func settle(_ id: VaultID, code: Int32) {
         try? transact(.write) { (transaction) throws(Failure) in
             guard let buffer = try transaction.get(.orphan(id)) else { return }
-            guard code != 0 else { return transaction.delete(.orphan(id)) }
+            guard code != 0 else { return try transaction.forgetOrphan(id) }
             var orphan = try UnfinishedRecord(decoding: buffer)
             orphan.removalFailed(code)
             try transaction.putOrphan(orphan)
         }
     }
+
+    /// The job of an orphan. The vault is called in no transaction: for so long the job is lent, and who is overtaken
+    /// notes nothing.
+    func retryOrphan(_ due: DueJob) throws(Failure) -> Bool {
+        let id = due.job.subject
+        var lent: DueJob?
+        let isMine = try transact(.write) { (transaction) throws(Failure) in
+            guard let claimed = try transaction.claim(due) else { return false }
+            let orphan = try transaction.orphan(id)
+            if orphan == nil { try transaction.cancel(claimed.job) }
+            guard let orphan else { return true }
+            guard now() >= orphan.lease else {
+                try transaction.schedule(claimed.job, at: orphan.lease)
+                return true
+            }
+            // Whoever opens the store with its vault does it.
+            let lease = shared.vault == nil ? Backoff.hour : Self.vaultLease
+            lent = try transaction.lend(claimed, for: lease)
+            return true
+        }
+        guard let lent, let vault = shared.vault else { return isMine }
+        countVaultCall()
+        let code = vault.remove(id)
+        try transact(.write) { (transaction) throws(Failure) in
+            guard let claimed = try transaction.claim(lent) else { return }
+            guard code != 0, var orphan = try transaction.orphan(id) else {
+                return try transaction.forgetOrphan(id)
+            }
+            orphan.removalFailed(code)
+            try transaction.putOrphan(orphan)
+            try transaction.postpone(
+                claimed, cause: Failure.store(.vault, code: code).primary)
+        }
+        return true
+    }
+
+    /// How long a vault may take before somebody else asks it.
+    private static let vaultLease = 5 * Backoff.minute
 
     func refuseVaultInBatch() throws(Failure) {
         guard shared.vault == nil || !isBatch else { throw .state(.batch) }
@@ -323,6 +361,20 @@ extension RowKey {
 extension Transaction {
     func putOrphan(_ orphan: UnfinishedRecord) throws(Failure) {
         try put(.orphan(orphan.id), orphan.encoded())
+        let job = Job(.orphanRetry, orphan.id)
+        // Whoever made it an orphan tries first.
+        guard try due(of: job) == nil else { return }
+        try schedule(job, at: max(orphan.lease, Backoff.after(clock.now(), Backoff.minute)))
+    }
+
+    func forgetOrphan(_ id: VaultID) throws(Failure) {
+        delete(.orphan(id))
+        try cancel(Job(.orphanRetry, id))
+    }
+
+    fileprivate func orphan(_ id: VaultID) throws(Failure) -> UnfinishedRecord? {
+        guard let buffer = try get(.orphan(id)) else { return nil }
+        return try UnfinishedRecord(decoding: buffer)
     }
 
     /// Where the record of an intent or orphan is.

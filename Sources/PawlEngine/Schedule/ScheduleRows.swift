@@ -117,8 +117,18 @@ extension Transaction {
             return try setAside(due.job, record)
         }
         let wait = Backoff.wait(
-            failures: record.failures, limit: due.job.kind.retryLimit, random: randomNumber())
+            failures: record.failures, first: due.job.kind.firstRetry,
+            limit: due.job.kind.retryLimit, random: randomNumber())
         try set(due.job, due: Backoff.later(clock.now(), wait), record)
+    }
+
+    /// Moves a job ahead, to a time that nobody else draws: until then it is its caller's alone, who finds by that time
+    /// whether it still is.
+    func lend(_ due: DueJob, for lease: Int64) throws(Failure) -> DueJob {
+        let fence = Int64(randomNumber() % UInt64(Backoff.second))
+        let end = Backoff.later(clock.now(), lease + fence)
+        try set(due.job, due: end, due.record ?? JobRecord())
+        return DueJob(job: due.job, due: end, record: due.record)
     }
 
     /// Makes a dead letter of a job: it is not tried until somebody revives it, and the host is told.

@@ -51,6 +51,7 @@ extension Store {
         do throws(Failure) {
             switch due.job.kind {
             case .checkpoint: return try runCheckpoint(due)
+            case .orphanRetry: return try retryOrphan(due)
             case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry,
                 .epochEnd, .tombstone, .deletePackage, .verifyPublication:
                 return try runInTransaction(due)
@@ -85,7 +86,7 @@ extension Store {
                 try transaction.scheduleCheckpoint()
             case .deletePackage: try deleteSuperseded(claimed, transaction)
             case .verifyPublication: try verifyPublication(job.subject, transaction)
-            case .checkpoint, .rotatePackage, .replenish: throw .internal
+            case .checkpoint, .orphanRetry, .rotatePackage, .replenish: throw .internal
             }
             try transaction.keepFromSpinning(job)
             return orphans

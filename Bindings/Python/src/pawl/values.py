@@ -695,6 +695,8 @@ class JobKind(Code):
     """Make one-time keys."""
     VERIFY_PUBLICATION = 12
     """Ask what the server really serves."""
+    ORPHAN_RETRY = 13
+    """Remove a value that the vault kept when it was to go."""
 
 
 @dataclass(frozen=True)
