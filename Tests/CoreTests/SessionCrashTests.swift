@@ -673,7 +673,7 @@ extension Store {
                 let key = row.withBytes { [UInt8]($0) }
                 switch row.kind {
                 case .header, .slot: all[key] = [UInt8](value)
-                default: all[key] = array(try transaction.sealer.open(value, for: row))
+                default: all[key] = try transaction.contents(value, of: row)
                 }
                 return true
             }

@@ -264,3 +264,10 @@ func planFailing(_ store: Store, _ number: Int, at due: Int64) throws -> Job {
     }
     return job
 }
+
+extension Transaction {
+    /// What a row says, sealed or not.
+    func contents(_ value: Bytes, of row: RowKey) throws(Failure) -> [UInt8] {
+        Sealer.isMark(value) ? [UInt8](value) : array(try sealer.open(value, for: row))
+    }
+}

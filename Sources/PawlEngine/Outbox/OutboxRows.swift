@@ -94,7 +94,7 @@ extension Transaction {
     package func enqueue(_ item: OutboxItem) throws(Failure) -> UInt64 {
         let seq = try nextTicket()
         try put(.payload(seq), item.encoded(created: clock.now()))
-        try put(.item(item.lane, seq), ItemState().encoded())
+        putMark(.item(item.lane, seq))
         outbox.lanes[item.lane, default: .init()].change.add(seq)
         return seq
     }
@@ -162,8 +162,9 @@ extension Transaction {
         return found
     }
 
-    /// A damaged state counts as a new one: the item itself is elsewhere.
+    /// A new one is a mark. A damaged state counts as new: the item itself is elsewhere.
     func itemState(_ value: Bytes, at row: RowKey) throws(Failure) -> ItemState {
+        guard !Sealer.isMark(value) else { return ItemState() }
         do throws(Failure) {
             return try ItemState(decoding: sealer.open(value, for: row))
         } catch {
@@ -209,7 +210,7 @@ extension Transaction {
             guard before != after else { continue }
             if let before { delete(before) }
             guard let front, let after else { continue }
-            try put(after, .empty)
+            putMark(after)
             earliest = min(earliest ?? front.time, front.time)
         }
         return earliest

@@ -34,6 +34,10 @@ extension Store {
         defer { lookAgain() }
         try transact(.write, .relaxed) { (transaction) throws(Failure) in
             for seq in seqs {
+                if let lane = transaction.memory.lane(of: seq) {
+                    transaction.remove(seq, from: lane)
+                    continue
+                }
                 let item = try transaction.readableItem(seq)
                 if let item { try transaction.giveUp(item, seq) }
                 transaction.settle(item, seq)
@@ -129,6 +133,7 @@ extension Transaction {
                 guard taking.add(row) else { return }
                 meet(ready)
                 try change(lane, front.seq, to: state)
+                memory.lent(front.seq, from: lane)
             } catch {
                 meet(ready)
                 switch error {
@@ -193,6 +198,11 @@ extension Transaction {
     /// to its front.
     fileprivate func settle(_ item: OutboxItem?, _ seq: UInt64) {
         if let item { removeState(item.lane, seq) }
+        delete(.payload(seq))
+    }
+
+    fileprivate func remove(_ seq: UInt64, from lane: OutboxLane) {
+        removeState(lane, seq)
         delete(.payload(seq))
     }
 

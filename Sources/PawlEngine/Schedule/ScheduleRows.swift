@@ -215,7 +215,13 @@ extension Transaction {
 
     private func noteTime() throws(Failure) {
         let now = clock.now()
-        if let last = try lastChange(), now <= last.addingSaturated(Backoff.minute) { return }
+        if let seen = memory.lastChange, now >= seen,
+            now <= seen.addingSaturated(Backoff.minute)
+        {
+            return
+        }
+        memory.lastChange = try lastChange()
+        if let last = memory.lastChange, now <= last.addingSaturated(Backoff.minute) { return }
         try note(now)
     }
 

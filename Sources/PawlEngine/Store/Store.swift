@@ -55,6 +55,7 @@ package final class Store {
     private let lock = Lock()
     private var standing: Standing
     private let counters = Counters()
+    private let memory = StoreMemory()
     /// Nil for a batch, which has its store's. Guarded by `lock`.
     private let waker: Waker?
     /// Whose batch this is.
@@ -184,7 +185,9 @@ package final class Store {
     }
 
     private func newTransaction() -> Transaction {
-        Transaction(port: port, sealer: shared.sealer, clock: shared.clock, counters: counters)
+        Transaction(
+            port: port, sealer: shared.sealer, clock: shared.clock, counters: counters,
+            memory: memory)
     }
 
     // MARK: Waking
@@ -367,7 +370,8 @@ package final class Store {
         try source.begin(.read)
         defer { source.rollback() }
         let snapshot = Transaction(
-            port: source, sealer: shared.sealer, clock: shared.clock, counters: Counters())
+            port: source, sealer: shared.sealer, clock: shared.clock, counters: Counters(),
+            memory: StoreMemory())
         try SQLiteStorage.create(path: path) { (target) throws(Failure) in
             try snapshot.scanEverything { (row, value) throws(Failure) in
                 try row.withBytes { (key) throws(Failure) in try target.put(key, value) }

@@ -45,8 +45,11 @@ extension Store {
             return try CredentialRow(decoding: buffer).record
         case .intent, .orphan: _ = try UnfinishedRecord(decoding: sealer.open(value, for: row))
         case .account: _ = try AccountRecord(decoding: sealer.open(value, for: row))
-        case .ticket, .ready, .jobTime, .clock, .queued: _ = try sealer.open(value, for: row)
-        case .item: _ = try ItemState(decoding: sealer.open(value, for: row))
+        case .ticket, .jobTime, .clock, .queued: _ = try sealer.open(value, for: row)
+        case .ready: if !Sealer.isMark(value) { _ = try sealer.open(value, for: row) }
+        case .item:
+            guard !Sealer.isMark(value) else { return nil }
+            _ = try ItemState(decoding: sealer.open(value, for: row))
         case .payload: _ = try OutboxItem(decoding: sealer.open(value, for: row))
         case .job: _ = try JobRecord(decoding: sealer.open(value, for: row))
         case .deadLetter: _ = try DeadLetter(decoding: sealer.open(value, for: row))

@@ -8,6 +8,7 @@ package final class Transaction {
     private let port: any StoragePort
     package let sealer: Sealer
     let clock: any Clock
+    let memory: StoreMemory
     private let counters: Counters
     private var writes: [(row: RowKey, value: Value)] = []
     var schedule = ScheduleChange()
@@ -25,14 +26,19 @@ package final class Transaction {
     private enum Value {
         case plain(SecretBuffer)
         case raw(SecretBuffer)
+        case mark
         case gone
     }
 
-    init(port: any StoragePort, sealer: Sealer, clock: any Clock, counters: Counters) {
+    init(
+        port: any StoragePort, sealer: Sealer, clock: any Clock, counters: Counters,
+        memory: StoreMemory
+    ) {
         self.port = port
         self.sealer = sealer
         self.clock = clock
         self.counters = counters
+        self.memory = memory
     }
 
     var canCheckpoint: Bool { port.canCheckpoint }
@@ -102,6 +108,9 @@ package final class Transaction {
         writes.append((row, .plain(plaintext)))
     }
 
+    /// A row whose key says it all.
+    func putMark(_ row: RowKey) { writes.append((row, .mark)) }
+
     package func putRaw(_ row: RowKey, _ value: SecretBuffer) { writes.append((row, .raw(value))) }
 
     package func delete(_ row: RowKey) { writes.append((row, .gone)) }
@@ -140,6 +149,10 @@ package final class Transaction {
                 case .raw(let value):
                     try port.put(key, value.bytes)
                     withExtendedLifetime(value) {}
+                case .mark:
+                    try withUnsafeBytes(of: Sealer.mark) { (mark) throws(Failure) in
+                        try port.put(key, mark)
+                    }
                 case .gone: try port.delete(key)
                 }
             }
@@ -152,6 +165,23 @@ package final class Transaction {
 package struct TracedStep {
     package let session: Identifier
     package let step: Rekey.Step
+}
+
+/// What one handle has seen of its file and need not look at again. Guarded by the lock of its store.
+final class StoreMemory {
+    /// When the schedule was last changed, as far as this handle has read; it may have been later.
+    var lastChange: Int64?
+    /// Lanes of items that this handle has lent out, but requests', whose end somebody waits for.
+    private var lanes: [UInt64: OutboxLane] = [:]
+    private static let limit = 4_096
+
+    func lent(_ seq: UInt64, from lane: OutboxLane) {
+        guard lane.kind != .requests else { return }
+        if lanes.count >= Self.limit { lanes = [:] }
+        lanes[seq] = lane
+    }
+
+    func lane(of seq: UInt64) -> OutboxLane? { lanes.removeValue(forKey: seq) }
 }
 
 /// What one handle did, for `pawl_store_stats`.

@@ -63,6 +63,12 @@ package final class Sealer {
         }
     }
 
+    /// The value of a row whose key says it all: it is not sealed, so that an index costs little. Whoever can write one
+    /// can put an older row back, too, which says no less.
+    package static let mark: UInt8 = 1
+
+    package static func isMark(_ value: Bytes) -> Bool { value.count == 1 && value[0] == mark }
+
     /// `nonce` was drawn for this value alone; nil: is drawn here.
     package func seal(
         _ plaintext: Bytes, for row: RowKey, nonce: Bytes? = nil
