@@ -1,5 +1,5 @@
-/* schedule_bench: what it costs to ask for the next deadline, and to run the one job that is due, with more and more jobs
- * stored that are not. */
+/* schedule_bench: what it costs to ask for the next deadline, and to run the one job that is due, with more and more
+ * jobs stored that are not. */
 #include "bench.h"
 
 #define AT_ONCE 10000

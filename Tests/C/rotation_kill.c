@@ -1,4 +1,4 @@
-/* SIGKILL at any moment of an account whose packages rotate: at each write and sync of a rotation in turn, and at random.
+/* SIGKILL at any moment of an account whose packages rotate: at each write and sync of a rotation, and at random.
  * Whatever the child was doing, the store opens, the newest package that was answered for has its private half, at most
  * one is staged and is asked for again with the same bytes, and every other private half has a day on which it goes.
  * PAWL_KILLS says how often at random. */

@@ -768,7 +768,7 @@ static void one_of_many_runs_a_job(void) {
     CHECK_SAYING(*runs == 20, "%ld runs", *runs);
 }
 
-/* Two processes and a clock in virtual time: some thousand jobs, one in a hundred of them damaged, which makes an event.
+/* Two processes and a clock in virtual time: thousands of jobs, one in a hundred of them damaged, an event each.
  * Each has its effect once. */
 static struct {
     char path[512];
