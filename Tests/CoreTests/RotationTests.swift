@@ -569,7 +569,7 @@ import Testing
         var asked: [Request] = []
         let begun = clock.now()
         var turns = 0
-        while let due = try store.nextDeadline(), due < begun + 125 * Self.day, turns < 10_000 {
+        while let due = try store.nextDeadline(), due < begun + 140 * Self.day, turns < 10_000 {
             turns += 1
             clock.set(max(due, clock.now()))
             _ = try store.runAll()
