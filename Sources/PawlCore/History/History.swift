@@ -3,11 +3,11 @@ package import PawlCrypto
 /// What an account that keeps history keeps of a session: for each direction of each epoch the chain key at its first
 /// index, from which its messages can be opened again. Forward secrecy is given up for what it covers.
 ///
-///     open ──the next epoch begins──► ended ──nothing is accepted in it any more──► closed
+///     open ──the next epoch begins──► ended ──the other side knows where──► closed
 ///
-/// As long as a chain is not closed its key forges messages, so only closed ones may leave the store. What is received is
-/// closed when the peer is heard in the next epoch. What is sent is closed when the epoch after the next begins: not before
-/// that is it sure that the peer has heard the next one. All are when the session is over.
+/// As long as a chain is not closed its key forges whatever follows, so only closed ones may leave the store. What is
+/// received is closed when the peer is heard in the next epoch. What is sent is closed when the epoch after the next begins:
+/// not before that is it sure that the peer has heard the next one. All are when the session is over here.
 package struct History {
     package enum Direction: UInt8 {
         case received = 1
@@ -15,7 +15,7 @@ package struct History {
     }
 
     /// How far a message may be from the first index: each step costs a hash.
-    package static let reach: UInt32 = 1 << 24
+    package static let reach: UInt32 = 1 << 22
 
     /// What became of a direction of an epoch.
     package struct Change {
