@@ -129,6 +129,71 @@ import Testing
         }
     }
 
+    /// Over a link that loses and delays, with both sides rekeying: what was sent and heard opens.
+    @Test(arguments: 1...4 as ClosedRange<UInt64>)
+    func whatTheLinkDidMattersNot(seed: UInt64) throws {
+        let couple = try Couple(keepsHistory: true)
+        var dice = Dice(seed)
+        var stored: [[UInt8]] = []
+        couple.latency = { Int64(1 + dice.below(400)) * millisecond }
+        couple.loses = { frame in
+            stored.append(frame)
+            return dice.oneIn(4)
+        }
+        for number in 0..<40 {
+            let side = number % 2 == 0 ? couple.alice : couple.bob
+            if number % 3 == 0 { try side.rekey() }
+            try side.send("\(number)")
+            if number % 5 == 0 { try couple.run(for: Backoff.second) }
+        }
+        couple.loses = { frame in
+            stored.append(frame)
+            return false
+        }
+        try couple.run()
+        #expect(try couple.alice.epoch > 4 && couple.alice.epoch == couple.bob.epoch)
+        for (place, side) in [couple.alice, couple.bob].enumerated() {
+            try side.store.closeSession(side.session)
+            var said: Set<String> = []
+            for frame in stored {
+                guard let message = try? side.open(frame), message.message != nil else { continue }
+                said.insert(withExtendedLifetime(message) { text(message.message) })
+            }
+            let heard = side.heard.filter { !$0.hasPrefix("hello") }
+            #expect(heard.count > 10 && said.isSuperset(of: heard))
+            #expect(said.isSuperset(of: (0..<40).filter { $0 % 2 == place }.map { "\($0)" }))
+        }
+    }
+
+    /// Who lies about where an epoch ends does not hide what was heard in it.
+    @Test func whatWasHeardStaysInside() throws {
+        let couple = try Couple(keepsHistory: true)
+        let (alice, bob) = (couple.alice, couple.bob)
+        let frame = try alice.encrypt("before")
+        #expect(try bob.receive(frame) == nil)
+        try alice.rekey()
+        try bob.receive(alice.take())
+        try alice.receive(bob.take())
+        let record = try alice.record
+        let envelope = Frame.Envelope(
+            session: record.half, epoch: 1, index: record.sending.index, previousLength: 0, lane: 7,
+            filterKey: record.outgoingFilter, welcome: nil)
+        var lie = [UInt8](repeating: 0, count: envelope.size(around: 3))
+        try withText("lie") { message in
+            try lie.withUnsafeMutableBytes {
+                try Frame.write(
+                    envelope, message: message, key: record.sending.messageKey(),
+                    random: randomWords(), into: $0)
+            }
+        }
+        #expect(try bob.receive(lie) == nil)
+        #expect(try bob.chapters()[0].record.isClosed)
+        for (frame, said) in [(frame, "before"), (lie, "lie")] {
+            let opened = try bob.open(frame)
+            #expect(withExtendedLifetime(opened) { text(opened.message) } == said)
+        }
+    }
+
     // MARK: What does not
 
     @Test func nothingIsKeptUnlessAskedFor() throws {
