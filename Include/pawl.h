@@ -134,7 +134,7 @@ typedef int32_t pawl_status;
 #define PAWL_LIMIT_MEMORY 0x0409     /* out of memory */
 #define PAWL_LIMIT_COUNTER 0x0509    /* a 64-bit counter of the store is used up */
 #define PAWL_LIMIT_MESSAGE 0x0609    /* a message above 16 MiB */
-#define PAWL_LIMIT_INDEX 0x0709      /* 2^31 messages in one epoch and direction */
+#define PAWL_LIMIT_INDEX 0x0709      /* 2^31 messages in one epoch and direction; history opens 2^22 of them */
 #define PAWL_LIMIT_SESSIONS 0x0809   /* 8 sessions of one identity, or 256 unconfirmed of one account */
 #define PAWL_LIMIT_PACKAGES 0x0909   /* more key packages or one-time keys than an account may hold */
 #define PAWL_LIMIT_QUEUE 0x0A09      /* as many messages as may wait for an epoch do; nothing was dropped */
@@ -633,8 +633,8 @@ pawl_status pawl_account_get(pawl_store *store, const uint8_t account[PAWL_ACCOU
 /* At most `limit` (1-10000) rows in the order of their ids, after `after_id` (NULL: from the start; it need not
  * be there any more). A damaged record is left out; pawl_store_verify names it. Since ABI 1. */
 pawl_status pawl_account_list(pawl_store *store, const uint8_t *after_id, size_t limit, pawl_view **accounts);
-/* Erases an account and its secret keys, with its key packages, peers, sessions and what the outbox holds of them.
- * PAWL_NOT_FOUND. Since ABI 1. */
+/* Erases an account and its secret keys, with its key packages, peers, sessions, history and what the outbox holds of
+ * them. PAWL_NOT_FOUND. Since ABI 1. */
 pawl_status pawl_account_delete(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
 
 pawl_status pawl_view_account(const pawl_view *view, size_t row, pawl_account *account);
@@ -1212,6 +1212,81 @@ pawl_status pawl_view_kept(const pawl_view *view, size_t row, pawl_kept *kept);
 /* Erases a kept message: the host has it. Forgetting again is PAWL_OK. Since ABI 1. */
 pawl_status pawl_session_forget(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t epoch,
                                 uint32_t index);
+
+/* ---------------------------------------------------------------- history */
+
+/* An account may keep what opens its messages again: for each session, epoch and direction the first key, from
+ * which all others follow. Stored frames then open for as long as the account lives, whatever became of their
+ * sessions.
+ *
+ * It gives up forward secrecy for what it covers: who steals the store and the frames reads all that was said since
+ * it was turned on, also what was deleted from the store, and a rekey heals nothing of it. Off unless the host
+ * turns it on. */
+
+/* Turns history on (1) or off (0) for an account. On: epochs that begin from then on are kept, those of sessions
+ * that are there already not before their next rekey. Off: all of the account's history is erased, for good, and
+ * the next checkpoint takes it out of the log. Repeating is PAWL_OK. PAWL_NOT_FOUND; PAWL_MISUSE_FLAGS: another
+ * number. Since ABI 1. */
+pawl_status pawl_history_enable(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t on);
+/* *on: 1 or 0. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_history_enabled(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t *on);
+
+#define PAWL_HISTORY_RECEIVED 1 /* what the peer sent */
+#define PAWL_HISTORY_SENT 2     /* what this account sent */
+
+/* Its epoch is over for both sides, or its session is here: its key forges no more than what is still on its way (for 7
+ * days at most), unless the peer has not heard of the session's close. Until then it forges whatever follows, and must
+ * not leave the store. */
+#define PAWL_HISTORY_CLOSED 1
+
+/* One direction of an epoch. Its key does not cross this interface. */
+typedef struct pawl_history {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_HISTORY_CLOSED */
+    uint8_t session[PAWL_SESSION_ID_SIZE];
+    uint32_t epoch;
+    uint32_t direction; /* PAWL_HISTORY_RECEIVED or PAWL_HISTORY_SENT */
+    uint32_t first;     /* the first index that opens */
+    uint32_t end;       /* the index behind the last one; UINT32_MAX: not known yet */
+    int64_t created_ns; /* when the epoch began here */
+    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
+    const uint8_t *peer_name;
+    size_t peer_name_size;
+} pawl_history;
+
+/* At most `limit` (1-10000) rows, after the one that `after` names by session, epoch and direction (NULL: from the
+ * start; it need not be there any more); those of one session together, by epoch. A damaged record is left out;
+ * pawl_store_verify names it. PAWL_NOT_FOUND: no such account. PAWL_MISUSE_FLAGS: no such direction. Since ABI 1. */
+pawl_status pawl_history_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_history *after,
+                              size_t limit, pawl_view **rows);
+pawl_status pawl_view_history(const pawl_view *view, size_t row, pawl_history *history);
+
+#define PAWL_HISTORY_EMPTY 1 /* carried no message, not even one of 0 bytes */
+
+/* Where a message of history comes from. That it opens says who wrote it; not that it is new, nor that it was ever
+ * received. */
+typedef struct pawl_history_message {
+    uint32_t struct_size;
+    uint32_t flags; /* PAWL_HISTORY_EMPTY */
+    uint8_t session[PAWL_SESSION_ID_SIZE];
+    uint32_t epoch;
+    uint32_t index;
+    uint32_t direction; /* PAWL_HISTORY_RECEIVED or PAWL_HISTORY_SENT */
+    uint32_t peer_name_size;
+    uint8_t peer_signing_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
+    uint8_t peer_name[256]; /* NUL-terminated */
+} pawl_history_message;
+
+/* Opens a frame that the account sent or received before, any number of times, by its history alone: no session is
+ * looked at or changed, nothing is used up, and no answer comes of it. `out` needs room for the size of the frame:
+ * PAWL_BUFFER. Each message between the first index and this one costs a hash, but reading on from one opened a
+ * moment ago costs one. PAWL_NOT_FOUND: its epoch is not kept. PAWL_AUTH: not a frame of that epoch, or damaged.
+ * PAWL_LIMIT_INDEX: more than 2^22 messages behind the first. PAWL_VERSION: a frame of a newer Pawl. Since ABI 1. */
+pawl_status pawl_history_decrypt(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *frame,
+                                 size_t frame_size, uint8_t *out, size_t out_size, size_t *out_len,
+                                 pawl_history_message *message);
 
 #ifdef __cplusplus
 }

@@ -233,6 +233,30 @@ public struct Batch: ~Copyable {
         try calls.forget(session, epoch: epoch, index: index)
     }
 
+    /// Keeps history or erases it, see ``Account/keepHistory(_:)``.
+    public borrowing func keepHistory(_ on: Bool, of account: Account.ID) throws(PawlError) {
+        try calls.keepHistory(on, account)
+    }
+
+    /// Whether an account keeps history, see ``Account/keepsHistory()``.
+    public borrowing func keepsHistory(of account: Account.ID) throws(PawlError) -> Bool {
+        try calls.keepsHistory(account)
+    }
+
+    /// One page of what is kept, see ``Account/history(after:limit:)``.
+    public borrowing func history(
+        of account: Account.ID, after row: History? = nil, limit: Int = 1000
+    ) throws(PawlError) -> [History] {
+        try calls.history(account, after: row, limit: limit)
+    }
+
+    /// Opens a stored frame, see ``Account/openHistory(_:)``.
+    public borrowing func openHistory(
+        _ frame: [UInt8], of account: Account.ID
+    ) throws(PawlError) -> HistoryMessage {
+        try calls.openHistory(frame, account)
+    }
+
     /// Settles items, see ``Store/ack(_:)``.
     public borrowing func ack(_ items: [Item.ID]) throws(PawlError) { try calls.ack(items) }
 

@@ -46,6 +46,8 @@ extension pawl_frame: Sized {}
 extension pawl_received: Sized {}
 extension pawl_delivery: Sized {}
 extension pawl_kept: Sized {}
+extension pawl_history: Sized {}
+extension pawl_history_message: Sized {}
 
 /// Lends the UTF-8 bytes of a text, NULL for an empty one.
 func withBytes<Result>(

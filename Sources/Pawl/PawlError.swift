@@ -146,7 +146,7 @@ extension PawlError.Reason {
     public static let limitCounter = Self(rawValue: PAWL_LIMIT_COUNTER)
     /// A message is above 16 MiB.
     public static let limitMessage = Self(rawValue: PAWL_LIMIT_MESSAGE)
-    /// 2³¹ messages in one epoch and direction.
+    /// 2³¹ messages in one epoch and direction; history opens 2²² of them.
     public static let limitIndex = Self(rawValue: PAWL_LIMIT_INDEX)
     /// 8 sessions of one identity, or 256 unconfirmed of one account.
     public static let limitSessions = Self(rawValue: PAWL_LIMIT_SESSIONS)

@@ -66,7 +66,8 @@ public func pawl_account_receive(
             copy(one.session ?? .none, to: &received.session)
             received.epoch = one.epoch
             received.index = one.index
-            length.pointee = copy(one, to: out)
+            length.pointee = copy(one.message, to: out)
+            withExtendedLifetime(one) {}
         }
     }
     if result != PAWL_OK { clear(out, out_size, upTo: frameLimit) }
@@ -161,12 +162,13 @@ private func answer(_ one: Store.Received, _ place: UnsafeMutablePointer<pawl_de
     copy(one.session ?? .none, to: &place.pointee.session)
     place.pointee.epoch = one.epoch
     place.pointee.index = one.index
-    if let out = place.pointee.out { place.pointee.out_len = copy(one, to: out) }
+    if let out = place.pointee.out { place.pointee.out_len = copy(one.message, to: out) }
+    withExtendedLifetime(one) {}
 }
 
 /// A message is shorter than its frame, for which there is room.
-private func copy(_ one: Store.Received, to out: UnsafeMutablePointer<UInt8>) -> Int {
-    guard let message = one.message else { return 0 }
+func copy(_ message: Bytes?, to out: UnsafeMutablePointer<UInt8>) -> Int {
+    guard let message else { return 0 }
     if message.count > 0 {
         // Not update(from:), which copies byte by byte in the Embedded build.
         UnsafeMutableRawPointer(out).copyMemory(from: message.octets, byteCount: message.count)
@@ -183,7 +185,7 @@ private func flags(_ one: Store.Received) -> UInt32 {
     return UInt32(bitPattern: flags)
 }
 
-private var frameLimit: Int { Frame.messageLimit + Frame.overheadLimit }
+var frameLimit: Int { Frame.messageLimit + Frame.overheadLimit }
 
 // MARK: Kept messages
 

@@ -244,7 +244,7 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
     case PAWL_LIMIT_COUNTER: ("PAWL_LIMIT_COUNTER", "A counter of this store is used up.")
     case PAWL_LIMIT_MESSAGE: ("PAWL_LIMIT_MESSAGE", "A message can have 16 MiB at most; split it.")
     case PAWL_LIMIT_INDEX:
-        ("PAWL_LIMIT_INDEX", "This epoch's 2^31 messages are used up; start a new session.")
+        ("PAWL_LIMIT_INDEX", "An epoch has 2^31 messages, history opens 2^22 of them; rekey.")
     case PAWL_LIMIT_SESSIONS:
         (
             "PAWL_LIMIT_SESSIONS",

@@ -1670,6 +1670,117 @@ static void message_calls(void *unused) {
     finish_session();
 }
 
+static void history_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    uint32_t on = 99;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_history_enable(NULL, account_id, 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_history_enable(store, NULL, 1));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_history_enable(store, no_id, 1));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_history_enable(store, no_id, 0));
+    const uint32_t others[] = {2, 256, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_history_enable(store, account_id, others[i]));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_history_enabled(NULL, account_id, &on));
+    CHECK(on == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_history_enabled(store, NULL, &on));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_history_enabled(store, account_id, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_history_enabled(store, no_id, &on));
+    DONE(pawl_history_enable(store, account_id, 1));
+    DONE(pawl_history_enabled(store, account_id, &on));
+    CHECK(on == 1);
+
+    /* A session that begins now, and a frame of it. */
+    pawl_start_options options = PAWL_INIT(pawl_start_options);
+    options.peer_name = "peer";
+    options.peer_name_size = 4;
+    options.package = bundle;
+    options.package_size = bundle_size;
+    MUST(pawl_session_start(store, account_id, &options, session_id));
+    static uint8_t frame[8192], out[8192];
+    size_t frame_size = 0, size = 99;
+    MUST(pawl_session_encrypt(store, session_id, "hello", 5, frame, sizeof frame, &frame_size));
+
+    pawl_view *history = NULL;
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_history_list(NULL, account_id, NULL, 10, view_));
+    GIVES_VIEW(PAWL_MISUSE_NULL, pawl_history_list(store, NULL, NULL, 10, view_));
+    GIVES_VIEW(PAWL_NOT_FOUND, pawl_history_list(store, no_id, NULL, 10, view_));
+    NEEDS_PLACE(pawl_history_list(store, account_id, NULL, 10, view_));
+    for (size_t i = 0; i < BAD_LIMITS; i++) {
+        GIVES_VIEW(PAWL_MISUSE_SIZE, pawl_history_list(store, account_id, NULL, bad_limits[i], view_));
+    }
+    pawl_history place = PAWL_INIT(pawl_history);
+    place.direction = PAWL_HISTORY_RECEIVED;
+    STRUCT_SIZES(pawl_history, place, pawl_history_list(store, account_id, object, 10, &history));
+    STRUCT_GROWN(pawl_history, place, pawl_history_list(store, account_id, object, 10, &history));
+    CALL(pawl_view_close(history));
+    const uint32_t directions[] = {0, 3, 257, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        place.direction = directions[i];
+        GIVES_VIEW(PAWL_MISUSE_FLAGS, pawl_history_list(store, account_id, &place, 10, view_));
+    }
+    DONE(pawl_history_list(store, account_id, NULL, 10, &history));
+    CHECK(pawl_view_count(history) == 2);
+    CALL(pawl_view_close(history));
+    DONE(pawl_history_list(store, account_id, NULL, 1, &history));
+    ROWS(pawl_history, pawl_view_history, history);
+    CALL(pawl_view_close(history));
+
+    pawl_history_message message = PAWL_INIT(pawl_history_message);
+#define OPEN(frame_, size_, out_, room_) \
+    pawl_history_decrypt(store, account_id, frame_, size_, out_, room_, &size, &message)
+    REFUSED_AS(PAWL_MISUSE_NULL,
+               pawl_history_decrypt(NULL, account_id, frame, frame_size, out, sizeof out, &size, &message));
+    CHECK(size == 0);
+    REFUSED_AS(PAWL_MISUSE_NULL,
+               pawl_history_decrypt(store, NULL, frame, frame_size, out, sizeof out, &size, &message));
+    REFUSED_AS(PAWL_NOT_FOUND,
+               pawl_history_decrypt(store, no_id, frame, frame_size, out, sizeof out, &size, &message));
+    REFUSED_AS(PAWL_NOT_FOUND,
+               pawl_history_decrypt(store, peer_account, frame, frame_size, out, sizeof out, &size, &message));
+    REFUSED_AS(PAWL_MISUSE_NULL, OPEN(NULL, frame_size, out, sizeof out));
+    REFUSED_AS(PAWL_MISUSE_NULL, OPEN(frame, frame_size, NULL, sizeof out));
+    REFUSED_AS(PAWL_MISUSE_NULL,
+               pawl_history_decrypt(store, account_id, frame, frame_size, out, sizeof out, NULL, &message));
+    REFUSED_AS(PAWL_MISUSE_NULL,
+               pawl_history_decrypt(store, account_id, frame, frame_size, out, sizeof out, &size, NULL));
+    REFUSED_AS(PAWL_BUFFER, OPEN(frame, frame_size, out, frame_size - 1));
+    CHECK(size == frame_size);
+    REFUSED_AS(PAWL_MISUSE_SIZE, OPEN(frame, frame_size, out, SIZE_MAX));
+    const size_t impossible[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1};
+    for (size_t i = 0; i < 3; i++) REFUSED_AS(PAWL_MISUSE_SIZE, OPEN(frame, impossible[i], out, sizeof out));
+    REFUSED_AS(PAWL_AUTH, OPEN(NULL, 0, out, sizeof out)); /* no bytes are no frame */
+    REFUSED_AS(PAWL_AUTH, OPEN(frame, 3, out, sizeof out));
+    memset(out, 0xAA, sizeof out);
+    memset(&message, 0xAA, sizeof message);
+    message.struct_size = (uint32_t)sizeof message;
+    frame[frame_size - 1] ^= 1;
+    REFUSED_AS(PAWL_AUTH, OPEN(frame, frame_size, out, sizeof out));
+    for (size_t i = 0; i < sizeof out; i++) CHECK(out[i] == 0);
+    for (size_t i = 4; i < sizeof message; i++) CHECK(((uint8_t *)&message)[i] == 0);
+    frame[frame_size - 1] ^= 1;
+    OUTPUT_SIZES(pawl_history_message, PAWL_OK,
+                 pawl_history_decrypt(store, account_id, frame, frame_size, out, sizeof out, &size, object));
+    DONE(OPEN(frame, frame_size, out, frame_size));
+    CHECK(size == 5 && memcmp(out, "hello", 5) == 0);
+    CHECK(memcmp(message.session, session_id, 16) == 0 && message.direction == PAWL_HISTORY_SENT);
+    CHECK(message.peer_name_size == 4 && strcmp((const char *)message.peer_name, "peer") == 0);
+
+    DONE(pawl_batch_begin(store, &batch));
+    DONE(pawl_history_enable(batch, account_id, 0));
+    REFUSED_AS(PAWL_NOT_FOUND,
+               pawl_history_decrypt(batch, account_id, frame, frame_size, out, sizeof out, &size, &message));
+    CALL(pawl_batch_rollback(batch));
+    DONE(OPEN(frame, frame_size, out, sizeof out));
+    /* As it was before. */
+    MUST(pawl_session_close(store, session_id));
+    MUST(pawl_outbox_take(store, 10, 0, &history));
+    pawl_item item = PAWL_INIT(pawl_item);
+    MUST(pawl_view_item(history, 0, &item));
+    MUST(pawl_outbox_ack(store, &item.seq, 1));
+    pawl_view_close(history);
+    finish_session();
+}
+
 static void outbox_calls(void *unused) {
     (void)unused;
     prepare_session();
@@ -1834,6 +1945,7 @@ GROUP(peer_calls)
 GROUP(session_calls)
 GROUP(rekey_calls)
 GROUP(message_calls)
+GROUP(history_calls)
 GROUP(outbox_calls)
 GROUP(schedule_calls)
 GROUP(job_calls)
@@ -1864,6 +1976,7 @@ int main(void) {
     RUN(session_calls_group);
     RUN(rekey_calls_group);
     RUN(message_calls_group);
+    RUN(history_calls_group);
     RUN(outbox_calls_group);
     RUN(schedule_calls_group);
     RUN(job_calls_group);

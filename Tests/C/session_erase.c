@@ -182,7 +182,7 @@ static void erased(int line, side *s, const int *kinds, size_t kind_count) {
 }
 
 /* The rows that hold keys, by the first byte of their keys in the storage engine (StorageFormat.md). */
-enum { ROW_PACKAGE = 0x32, ROW_ONE_TIME = 0x33, ROW_SESSION = 0x38, ROW_SKIPPED = 0x39, ROW_KEPT = 0x3A };
+enum { ROW_PACKAGE = 0x32, ROW_ONE_TIME = 0x33, ROW_HISTORY = 0x37, ROW_SESSION = 0x38, ROW_SKIPPED = 0x39, ROW_KEPT = 0x3A };
 
 /* ---------------------------------------------------------------- cases */
 
@@ -324,6 +324,20 @@ static void a_deleted_package(void) {
     finish();
 }
 
+static void a_history_that_is_not_wanted(void) {
+    begin();
+    MUST(pawl_history_enable(bob.store, bob.account, 1));
+    pair_join(&alice, &bob);
+    now_ns += 60 * SECOND;
+    run_all(&bob); /* the log is empty again */
+    remember(&bob, before);
+    MUST(pawl_history_enable(bob.store, bob.account, 0));
+    ERASED(&bob, ROW_HISTORY);
+    CHECK(erased_of(ROW_HISTORY) == 2);
+    PASSES(&alice, &bob, "the session goes on");
+    finish();
+}
+
 int main(void) {
     test_path("");
     before = shared_memory(sizeof *before);
@@ -341,5 +355,6 @@ int main(void) {
     RUN(a_closed_session);
     RUN(a_session_that_ended);
     RUN(a_deleted_package);
+    RUN(a_history_that_is_not_wanted);
     FINISH;
 }

@@ -109,6 +109,11 @@ import Testing
         same(type(of: PawlABI.pawl_session_kept), type(of: CPawl.pawl_session_kept))
         same(type(of: PawlABI.pawl_view_kept), type(of: CPawl.pawl_view_kept))
         same(type(of: PawlABI.pawl_session_forget), type(of: CPawl.pawl_session_forget))
+        same(type(of: PawlABI.pawl_history_enable), type(of: CPawl.pawl_history_enable))
+        same(type(of: PawlABI.pawl_history_enabled), type(of: CPawl.pawl_history_enabled))
+        same(type(of: PawlABI.pawl_history_list), type(of: CPawl.pawl_history_list))
+        same(type(of: PawlABI.pawl_view_history), type(of: CPawl.pawl_view_history))
+        same(type(of: PawlABI.pawl_history_decrypt), type(of: CPawl.pawl_history_decrypt))
     }
 
     /// The test above compares nothing that it does not mention.
@@ -157,5 +162,6 @@ import Testing
         expect(pawl_job.self, 48)
         expect(pawl_archive_report.self, 56)
         expect(pawl_runner.self, 24)
+        expect(pawl_history.self, 128)
     }
 }

@@ -229,9 +229,12 @@ final class Couple {
     /// Whether the link loses a frame for good.
     var loses: ([UInt8]) -> Bool = { _ in false }
 
-    init(alice port: (any StoragePort)? = nil) throws {
+    init(alice port: (any StoragePort)? = nil, keepsHistory: Bool = false) throws {
         alice = try Side("alice", clock, on: port)
         bob = try Side("bob", clock)
+        if keepsHistory {
+            for side in [alice, bob] { try side.store.keepHistory(side.account, true) }
+        }
         let rows = try bob.store.createPackage(
             bob.account, lifetime: 90 * 24 * Backoff.hour, oneTimeKeys: 0)
         let package = array(rows[0].bytes)

@@ -357,6 +357,52 @@ import Testing
             act: { _, store, _ in _ = try store.runDue(limit: 100) }),
     ]
 
+    /// An account that keeps history, or begins or ends to.
+    static let histories = [
+        Scenario(description: "enable", subject: .bob) { world, store, _ in
+            try store.keepHistory(world.bob, true)
+        },
+        Scenario(
+            description: "disable", subject: .bob,
+            prepare: { world, store, _ in
+                try store.keepHistory(world.bob, true)
+                _ = try store.hear(world.bob, [world.welcome])
+            },
+            act: { world, store, _ in try store.keepHistory(world.bob, false) }),
+        Scenario(
+            description: "start", subject: .alice, isDeterministic: false,
+            prepare: { world, store, _ in try store.keepHistory(world.alice, true) },
+            act: { world, store, _ in _ = try store.start(world.alice, world.bundle) }),
+        Scenario(
+            description: "a fresh welcome", subject: .bob,
+            prepare: { world, store, _ in try store.keepHistory(world.bob, true) },
+            act: { world, store, journal in
+                try store.take(world.bob, [world.welcome], keeps: false, journal)
+            }),
+        Scenario(
+            description: "commit by the answer", subject: .offered, isDeterministic: false,
+            prepare: { world, store, _ in try store.keepHistory(world.alice, true) },
+            act: { world, store, _ in _ = try store.hear(world.alice, [world.parts[1]]) }),
+        Scenario(
+            description: "commit by the finish", subject: .answered, isDeterministic: false,
+            prepare: { world, store, _ in try store.keepHistory(world.bob, true) },
+            act: { world, store, _ in _ = try store.hear(world.bob, [world.parts[2]]) }),
+        Scenario(
+            description: "close", subject: .answered, isDeterministic: false,
+            prepare: { world, store, _ in
+                try store.keepHistory(world.bob, true)
+                _ = try store.hear(world.bob, [world.parts[2]])
+            },
+            act: { world, store, _ in try store.closeSession(world.his) }),
+        Scenario(
+            description: "delete the account", subject: .bob,
+            prepare: { world, store, _ in
+                try store.keepHistory(world.bob, true)
+                _ = try store.hear(world.bob, [world.welcome])
+            },
+            act: { world, store, _ in try store.deleteAccount(world.bob) }),
+    ]
+
     // MARK: Sweeps
 
     static let modes = [FaultPlan.Mode.before, .afterCommit, .crash]
@@ -438,6 +484,39 @@ import Testing
             // The rest of the work is done by whoever comes next.
             _ = try trial.reopened.runDue(limit: 100)
             #expect(try trial.reopened.picture() == trial.after)
+        }
+    }
+
+    /// Whatever failed: what is kept is that of the epochs there are, and of no others.
+    @Test(arguments: histories, modes)
+    func keeping(_ scenario: Scenario, _ mode: FaultPlan.Mode) throws {
+        try sweep(scenario, mode) { trial in
+            let (world, store) = (trial.world, trial.reopened)
+            let isBobs = [.bob, .answered].contains(scenario.subject)
+            let account = isBobs ? world.bob : world.alice
+            guard (try? store.account(account)) != nil else {
+                return #expect(try store.keys(.history).isEmpty)
+            }
+            var rows = try store.history(account, after: nil, limit: 100)
+            let isOn = try store.keepsHistory(account)
+            #expect(isOn || rows.isEmpty)
+            // That of these began before.
+            for session in try store.sessions(account, peer: isBobs ? "alice" : "bob") {
+                let isOld = [world.hers, world.his].contains(session.id) && session.epoch == 0
+                let own = rows.filter { $0.place.session == session.id }
+                #expect(own.count == (isOn && !isOld ? 2 : 0), "\(scenario)")
+                for row in own {
+                    #expect(row.place.epoch == session.epoch && !row.record.isClosed)
+                    let chain =
+                        row.place.direction == .sent ? session.sending : session.receiving.chain
+                    let walked = try Chain(key: row.record.chainKey, index: 0).after(chain.index)
+                    #expect(array(walked) == array(chain))
+                }
+                rows.removeAll { $0.place.session == session.id }
+            }
+            // The rest is that of a session that is over.
+            #expect(rows.isEmpty || scenario.description == "close")
+            #expect(rows.allSatisfy { $0.record.isClosed && $0.record.end < .max })
         }
     }
 
@@ -664,7 +743,13 @@ private func bodiesOfFrames(_ items: [ItemRow]) -> [[UInt8]] {
         })
 }
 
+private func array(_ chain: Chain) -> [UInt8] { withExtendedLifetime(chain) { Array($0.key) } }
+
 extension Store {
+    fileprivate func sessions(_ account: Identifier, peer: String) throws -> [Session] {
+        try withText(peer) { try sessions(account, peer: $0).map { $0.session } }
+    }
+
     /// Every row, opened.
     fileprivate func picture() throws -> [[UInt8]: [UInt8]] {
         var all: [[UInt8]: [UInt8]] = [:]

@@ -295,7 +295,7 @@ ROTATION = Layout(
     ("superseded", Layout("id 16s", "remove_at q", count="I")))
 KINDS = {
     0x11: Kind("", Layout("number Q"), False),
-    0x31: Kind("account 16s", Layout("suite B", "unconfirmed I")),
+    0x31: Kind("account 16s", Layout("suite B", "unconfirmed I", "history *")),
     0x32: Kind("account 16s, package 16s", PACKAGE),
     0x33: Kind("account 16s, package 16s, number Q", PACKAGE),
     0x34: Kind("account 16s, package 16s, ephemeral 16s", Layout("session 16s"), False),
@@ -303,6 +303,8 @@ KINDS = {
         "trust B", "suite B", *KEYS, "changed q", "reset q", ("waiting", Layout(*KEYS, "suite B")), "sending B",
         "name B*", ("sessions", Layout("id 16s", "created q", "flags B")))),
     0x36: Kind("account 16s", ROTATION),
+    0x37: Kind("account 16s, half 8s, epoch I, session 16s, direction B", Layout(
+        "created q", "first I", "end I", "closed B", "filter 16s", "chain 32s", *KEYS, "name B*")),
     0x38: Kind("id 16s", SESSION),
     0x39: Kind("session 16s, epoch I, index I", Layout("until q", "message_key 32s")),
     0x3A: Kind("session 16s, epoch I, index I", Layout("hash 32s", "message *")),

@@ -315,7 +315,7 @@ def test_the_oracle_reads_both_sides_of_a_session(world: World) -> None:
         session=world.theirs)
     assert [key.number for key in records[0x33]] == [1, 3]
     (state,) = records[0x31]
-    assert state == SimpleNamespace(account=world.bob, suite=1, unconfirmed=1)
+    assert state == SimpleNamespace(account=world.bob, suite=1, unconfirmed=1, history=b"")
     ada = accounts[world.ada]
     assert (theirs.signing, theirs.agreement, theirs.name) == (ada.signing, ada.agreement, ada.name)
     assert (theirs.side, theirs.account, theirs.welcome) == (1, world.bob, b"")
@@ -689,6 +689,57 @@ def test_the_oracle_reads_rekeying(tmp_path: Path) -> None:
         assert [(what, count) for what, count in unsent if what == UNSENT] == [(UNSENT, it) for it in tickets]
     finally:
         bob.shut()
+
+
+def test_the_oracle_reads_history(world: World, tmp_path: Path) -> None:
+    """Stored frames open by the rows alone, and by rows that the oracle wrote."""
+    said: Dict[bytes, bytes] = {}
+    store, joined = world.store, world.theirs
+    store.keep_history(world.bob)
+    for number in range(3):
+        text = b"%d" % number
+        said[store.encrypt(world.ours, text)] = text
+        world.hear(*[frame for frame, one in said.items() if one == text])
+        said[store.encrypt(joined, text)] = text
+        store.receive(world.ada, list(said)[-1])
+        world.now += SECOND
+        store.rekey(world.ours)
+        while items := store.take():
+            for item in items:
+                if item.kind is pawl.ItemKind.FRAME:
+                    store.receive(world.bob if item.account == world.ada else world.ada, item.body)
+                store.ack(item.seq)
+
+    accounts, records, _ = world.records()
+    ada = accounts[world.ada]
+    assert [(state.account, state.history) for state in records[0x31]] == [(world.bob, b"\x01")]
+    RECEIVED, SENT, OPEN = 1, 2, 2**32 - 1
+    for row in records[0x37]:
+        assert (row.account, row.half, row.session) == (world.bob, joined[:8], joined)
+        assert (row.signing, row.agreement, row.name) == (ada.signing, ada.agreement, b"ada")
+        assert (row.first, row.created) == (0, NOW + row.epoch * SECOND)
+        assert row.closed == ((row.epoch, row.direction) < (2, SENT))
+        assert (row.end == OPEN) == (row.epoch == 3)
+    assert [(row.epoch, row.direction) for row in records[0x37]] == [
+        (epoch, direction) for epoch in range(4) for direction in (RECEIVED, SENT)]
+    for number, (data, text) in enumerate(said.items()):
+        frame = wire.read_frame(data)
+        row = the(records[0x37], epoch=frame.epoch, direction=SENT if number % 2 else RECEIVED)
+        assert wire.siphash(row.filter, frame.filtered) == frame.filter and frame.index < row.end
+        key = wire.step(stepped(row.chain, frame.index))[1]
+        assert wire.read_text(frame, wire.unseal(key, frame))[0] == text
+
+    path = str(tmp_path / "other.pawl")
+    read_store.write(path, bytes(32), [], list(accounts.values()), {
+        kind: records[kind] for kind in (0x31, 0x37)})
+    with pawl.Store.open(path, key=pawl.RawKey(bytes(32))) as other:
+        assert other.verify() == []
+        assert other.history(world.bob) == store.history(world.bob) and other.keeps_history(world.bob)
+        for data, text in said.items():
+            opened = other.open_history(world.bob, data)
+            assert opened == store.open_history(world.bob, data) and opened.plaintext == text
+            with pytest.raises(pawl.NotFoundError):
+                other.open_history(world.ada, data)
 
 
 def test_pawl_goes_on_in_a_store_that_the_oracle_wrote(world: World, tmp_path: Path) -> None:

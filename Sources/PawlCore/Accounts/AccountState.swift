@@ -2,13 +2,14 @@ package import PawlCrypto
 
 /// What an account counts and allows. No record: the defaults.
 ///
-/// Layout (little endian): format 1, weakest suite 1, unconfirmed inbound sessions 4.
+/// Layout (little endian): format 1, weakest suite 1, unconfirmed inbound sessions 4, then 1 if history is kept.
 package struct AccountState {
     package static let unconfirmedLimit: UInt32 = 256
     private static let format: UInt8 = 1
 
     package var minSuite = Suite.x25519
     package private(set) var unconfirmed: UInt32 = 0
+    package var keepsHistory = false
 
     package init() {}
 
@@ -20,15 +21,17 @@ package struct AccountState {
         }
         minSuite = suite
         unconfirmed = try reader.integer(UInt32.self)
+        if !reader.isAtEnd { keepsHistory = try reader.integer(UInt8.self) != 0 }
         try reader.finish()
     }
 
     package func encoded() throws(Failure) -> SecretBuffer {
-        let buffer = try SecretBuffer(count: 6)
+        let buffer = try SecretBuffer(count: keepsHistory ? 7 : 6)
         var writer = ByteWriter(buffer.mutableBytes)
         writer.integer(Self.format)
         writer.integer(minSuite.rawValue)
         writer.integer(unconfirmed)
+        if keepsHistory { writer.integer(UInt8(1)) }
         try writer.finish()
         return buffer
     }

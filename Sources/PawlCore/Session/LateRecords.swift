@@ -77,7 +77,7 @@ package struct KeptRecord {
 /// What is kept of an epoch whose chain is gone: where it ended, and its lanes; format 1, not used after 8, end 4, lanes.
 package struct ClosedEpoch {
     package let epoch: UInt32
-    private let end: UInt32
+    package let end: UInt32
     private var lanes: Lanes
     private static let format: UInt8 = 1
 

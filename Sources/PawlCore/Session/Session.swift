@@ -65,6 +65,8 @@ package final class Session {
     package var isReported: Bool
     /// What an initiator's messages carry until the peer answers.
     package private(set) var welcome: SecretBuffer?
+    /// What its account's history has to note of this call; nil: none is kept.
+    package private(set) var history: History?
     private let filters: Bytes
     private let owner: SecretBuffer
 
@@ -228,6 +230,10 @@ package final class Session {
     package var outgoingFilter: Bytes { filter(of: side) }
     private var incomingFilter: Bytes {
         filter(of: side == .initiator ? .responder : .initiator)
+    }
+
+    package func filter(_ direction: History.Direction) -> Bytes {
+        direction == .sent ? outgoingFilter : incomingFilter
     }
 
     private func filter(of side: Side) -> Bytes {
@@ -415,6 +421,12 @@ package final class Session {
         _ opened: Opened, _ frame: Frame, _ decision: Decision, now: Int64
     ) throws(Failure) {
         if side == .initiator { welcome = nil }
+        if let closed = opened.closed {
+            let old = opened.source == .candidate ? receiving : previous
+            history?.note(
+                closed.epoch, .received, end: max(closed.end, old?.chain.index ?? 0),
+                isClosed: true)
+        }
         guard let next = decision.rekey else {
             if let chain = opened.chain { try chain.advance() }
             return note(opened, frame)
@@ -451,6 +463,25 @@ package final class Session {
         previous = receiving
         receiving = try Inbound(Chain(key: round.chain(of: side.other), index: 0))
         pace.begin(now: now)
+        history?.note(epoch - 1, .sent, end: previousLength)
+        if epoch > 1 { history?.note(epoch - 2, .sent, isClosed: true) }
+        try history?.begin(epoch, sent: sending.key, received: receiving.chain.key)
+    }
+
+    // MARK: History
+
+    /// Whose account keeps history. `isNew`: this epoch is kept, too, and nothing was sent or received in it.
+    package func keepHistory(isNew: Bool = false) throws(Failure) {
+        if history == nil { history = History() }
+        guard isNew else { return }
+        try history?.begin(epoch, sent: sending.key, received: receiving.chain.key)
+    }
+
+    /// What is to be written beside this session, once.
+    package func takeHistory() -> [History.Change] {
+        let changes = history?.changes ?? []
+        if !changes.isEmpty { history = History() }
+        return changes
     }
 
     // MARK: Rekeying

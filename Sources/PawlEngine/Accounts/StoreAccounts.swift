@@ -61,7 +61,9 @@ extension Store {
                 try transaction.erase(session)
                 try transaction.deleteAll(.of(.kept, session))
             }
-            for kind in [RowKind.account, .accountState, .package, .oneTime, .welcome, .peer] {
+            for kind in [
+                RowKind.account, .accountState, .package, .oneTime, .welcome, .peer, .history,
+            ] {
                 try transaction.deleteAll(.of(kind, id))
             }
             try transaction.endRotation(of: id)

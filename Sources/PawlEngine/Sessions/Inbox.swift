@@ -179,6 +179,11 @@ final class Inbox {
         let isConfirming =
             frame.welcome == nil && (session.side == .initiator || session.hasSent)
         // Before the message counts: a damaged row that is met here must refuse it whole.
+        if decision.outcome.committed != nil || opened.closed != nil,
+            try ownRecords().state.keepsHistory
+        {
+            try session.keepHistory()
+        }
         if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
             try confirm(entry)
         }
@@ -317,6 +322,7 @@ final class Inbox {
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
         let fresh = OpenSession(session)
+        if records.state.keepsHistory { try session.keepHistory(isNew: true) }
         try commit(opened, frame, decision, fresh, shared, keeps)
         open[session.half] = fresh
         self.own = records

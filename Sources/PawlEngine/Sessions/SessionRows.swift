@@ -153,6 +153,7 @@ final class Conversation {
 extension Transaction {
     func put(_ session: Session) throws(Failure) {
         try put(.session(session.id), session.encoded())
+        try putHistory(session.takeHistory(), of: session)
     }
 
     /// Writes a peer's record, and gives each session that became receive-only its last deadline.
@@ -170,6 +171,7 @@ extension Transaction {
 
     /// Erases what a session's rows hold, and its deadlines. Kept messages are the host's to forget.
     func erase(_ session: Identifier) throws(Failure) {
+        try closeHistory(of: session)
         delete(.session(session))
         wakesWaiters = true
         for kind in [RowKind.skipped, .epoch, .queued] { try deleteAll(.of(kind, session)) }

@@ -104,6 +104,9 @@ extension Store {
         if let old { peer.replace(old, by: session.id, isReset: isReset) }
         if isReset { peer.lastReset = now }
         session.pace.begin(now: now)
+        if try transaction.accountState(session.account).keepsHistory {
+            try session.keepHistory(isNew: true)
+        }
         try transaction.put(session)
         try transaction.put(peer, at: row, before: before, now: now)
         try transaction.schedule(

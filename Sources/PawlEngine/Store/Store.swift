@@ -17,6 +17,8 @@ package final class Store {
         let timeout: Int64
         /// Indices that `encrypt` may use.
         let reservations: Reservations
+        /// Chains of history that were read last.
+        let history = HistoryChains()
         let waiters = Waiters()
         /// Told of what happens to sessions. Guarded by `lock`.
         var tracer: (any Tracer)?
@@ -344,6 +346,7 @@ package final class Store {
                 if isFile { Fork.fileClosed() }
             }
             _ = shared.reservations.takeAll()
+            shared.history.forgetAll()
             shared.sealer.wipe()
             end()
         }

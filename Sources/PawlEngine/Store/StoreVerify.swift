@@ -66,6 +66,7 @@ extension Store {
             _ = try Session(decoding: sealer.open(value, for: row), id: id)
         case .skipped: _ = try SkippedRecord(decoding: sealer.open(value, for: row))
         case .kept: _ = try KeptRecord(decoding: sealer.open(value, for: row))
+        case .history: _ = try HistoryRecord(decoding: sealer.open(value, for: row))
         case nil: throw .version
         }
         return nil

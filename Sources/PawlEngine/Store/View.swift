@@ -16,6 +16,7 @@ package final class View {
         case sessions([SessionRow])
         case kept([KeptRow])
         case jobs([JobRow])
+        case history([HistoryRow])
     }
     package let rows: Rows
 
@@ -34,6 +35,7 @@ package final class View {
         case .sessions(let rows): rows.count
         case .kept(let rows): rows.count
         case .jobs(let rows): rows.count
+        case .history(let rows): rows.count
         }
     }
 }

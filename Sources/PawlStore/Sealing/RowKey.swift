@@ -34,6 +34,8 @@ package enum RowKind: UInt8 {
     case peer = 0x35
     /// How an account's packages come and go: then account id.
     case rotation = 0x36
+    /// One direction of an epoch, kept: then account id, half of the session id, epoch, session id, direction.
+    case history = 0x37
     /// Then session id.
     case session = 0x38
     /// The key of a message that is late: then session id, epoch, index.

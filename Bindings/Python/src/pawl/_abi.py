@@ -103,6 +103,11 @@ PAWL_RECEIVED_AGAIN = 2
 PAWL_RECEIVED_NEW_SESSION = 4
 PAWL_RECEIVED_UNACCEPTED = 8
 
+PAWL_HISTORY_RECEIVED = 1
+PAWL_HISTORY_SENT = 2
+PAWL_HISTORY_CLOSED = 1
+PAWL_HISTORY_EMPTY = 1
+
 # ---------------------------------------------------------------- callbacks
 # Pointers arrive as addresses (int, or None for NULL).
 
@@ -589,6 +594,38 @@ class Kept(Sized):
     ]
 
 
+class History(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("epoch", c_uint32),
+        ("direction", c_uint32),
+        ("first", c_uint32),
+        ("end", c_uint32),
+        ("created_ns", c_int64),
+        ("peer_signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_name", c_void_p),
+        ("peer_name_size", c_size_t),
+    ]
+
+
+class HistoryMessage(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("session", c_uint8 * PAWL_SESSION_ID_SIZE),
+        ("epoch", c_uint32),
+        ("index", c_uint32),
+        ("direction", c_uint32),
+        ("peer_name_size", c_uint32),
+        ("peer_signing_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_agreement_key", c_uint8 * PAWL_IDENTITY_KEY_SIZE),
+        ("peer_name", c_uint8 * 256),
+    ]
+
+
 # The header's name of each struct above.
 STRUCTS: Dict[str, type[Structure]] = {
     "pawl_clock": Clock,
@@ -625,6 +662,8 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_received": Received,
     "pawl_delivery": Delivery,
     "pawl_kept": Kept,
+    "pawl_history": History,
+    "pawl_history_message": HistoryMessage,
 }
 
 # ---------------------------------------------------------------- functions
@@ -739,6 +778,11 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_session_kept", c_int32, (*_ID, c_size_t, _OUT)),
     ("pawl_view_kept", c_int32, (c_void_p, c_size_t, POINTER(Kept))),
     ("pawl_session_forget", c_int32, (*_ID, c_uint32, c_uint32)),
+    ("pawl_history_enable", c_int32, (*_ID, c_uint32)),
+    ("pawl_history_enabled", c_int32, (*_ID, POINTER(c_uint32))),
+    ("pawl_history_list", c_int32, (*_ID, POINTER(History), c_size_t, _OUT)),
+    ("pawl_view_history", c_int32, (c_void_p, c_size_t, POINTER(History))),
+    ("pawl_history_decrypt", c_int32, (*_ID, *_DATA, *_ROOM, POINTER(HistoryMessage))),
 ]
 
 # ---------------------------------------------------------------- the library

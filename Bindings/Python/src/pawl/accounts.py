@@ -17,6 +17,8 @@ from .values import (
     Buffer,
     Duration,
     Event,
+    History,
+    HistoryMessage,
     Identity,
     Item,
     ItemKind,
@@ -408,6 +410,75 @@ class Accounts:
             bounded(index, 32, Status.MISUSE_SIZE),
         )
 
+    # ------------------------------------------------------------ history
+
+    def keep_history(self, account: bytes, on: bool = True) -> None:
+        """Keeps what opens the account's messages again, of epochs that begin from now on.
+
+        Forward secrecy is given up for them: who steals store and frames reads them all. `on=False`
+        erases all that was kept. NotFoundError.
+        """
+        self._handle.call(library.pawl_history_enable, _id(account), int(bool(on)))
+
+    def keeps_history(self, account: bytes) -> bool:
+        """Whether the account keeps history. NotFoundError."""
+        on = c_uint32()
+        self._handle.call(library.pawl_history_enabled, _id(account), byref(on))
+        return bool(on.value)
+
+    def history(
+        self, account: bytes, after: Optional[History] = None, limit: int = 1000
+    ) -> List[History]:
+        """One page of what is kept: at most `limit` (1-10000), of one session together, by epoch.
+
+        Fewer than `limit` are the last page. A damaged one is left out; `verify` names it.
+        NotFoundError.
+        """
+        return rows(
+            self._handle,
+            _history,
+            library.pawl_history_list,
+            _id(account),
+            None if after is None else _history_place(after),
+            size_of(limit),
+        )
+
+    def iterate_history(self, account: bytes, page: int = 1000) -> Iterator[History]:
+        """All that is kept, read `page` at a time; each page is a snapshot of its own."""
+        after = None
+        while True:
+            found = self.history(account, after, page)
+            yield from found
+            if len(found) < page:
+                return
+            after = found[-1]
+
+    def open_history(self, account: bytes, frame: Buffer) -> HistoryMessage:
+        """Opens a frame that the account sent or received before, any number of times.
+
+        No session is looked at or changed. NotFoundError: its epoch is not kept. AuthError: not a
+        frame of that epoch, or damaged. LimitError (`LIMIT_INDEX`): more than 2^22 messages behind
+        the first. VersionError: a frame of a newer Pawl.
+        """
+        found = _abi.HistoryMessage()
+        written = c_size_t()
+        with Borrowed(frame) as (address, size):
+            out = ctypes.create_string_buffer(size)
+            try:
+                self._handle.call(
+                    library.pawl_history_decrypt,
+                    _id(account),
+                    address,
+                    size,
+                    out,
+                    size,
+                    byref(written),
+                    byref(found),
+                )
+                return _history_message(found, copied(ctypes.addressof(out), written.value))
+            finally:
+                ctypes.memset(out, 0, size)
+
     # ------------------------------------------------------------ settling items
 
     def ack(self, *seqs: int) -> None:
@@ -462,6 +533,15 @@ def _seq(value: int) -> int:
 
 def _keep(keep: bool) -> int:
     return _abi.PAWL_RECEIVE_KEEP if keep else 0
+
+
+def _history_place(row: History) -> _abi.History:
+    place = _abi.History(
+        epoch=bounded(row.epoch, 32, Status.MISUSE_SIZE),
+        direction=_abi.PAWL_HISTORY_SENT if row.sent else _abi.PAWL_HISTORY_RECEIVED,
+    )
+    place.session[:] = _id(row.session)
+    return place
 
 
 def _rotation_options(options: RotationOptions) -> _abi.RotationOptions:
@@ -592,6 +672,33 @@ def _kept(view: c_void_p, row: int) -> Kept:
     found = filled(_abi.Kept(), library.pawl_view_kept, view, row)
     plaintext = copied(found.plaintext, found.plaintext_size)
     return Kept(bytes(found.session), found.epoch, found.index, plaintext)
+
+
+def _history(view: c_void_p, row: int) -> History:
+    found = filled(_abi.History(), library.pawl_view_history, view, row)
+    name = text(found.peer_name, found.peer_name_size)
+    return History(
+        session=bytes(found.session),
+        epoch=found.epoch,
+        sent=found.direction == _abi.PAWL_HISTORY_SENT,
+        first=found.first,
+        end=None if found.end == 2**32 - 1 else found.end,
+        closed=bool(found.flags & _abi.PAWL_HISTORY_CLOSED),
+        created_ns=found.created_ns,
+        peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
+    )
+
+
+def _history_message(found: _abi.HistoryMessage, plaintext: bytes) -> HistoryMessage:
+    name = bytes(found.peer_name)[: found.peer_name_size].decode()
+    return HistoryMessage(
+        plaintext=None if found.flags & _abi.PAWL_HISTORY_EMPTY else plaintext,
+        session=bytes(found.session),
+        epoch=found.epoch,
+        index=found.index,
+        sent=found.direction == _abi.PAWL_HISTORY_SENT,
+        peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
+    )
 
 
 def item_row(view: c_void_p, row: int) -> Item:

@@ -35,7 +35,7 @@ from typing import (
 
 from .errors import ClosedError, Status
 from .store import Batch, Store
-from .values import Account, Duration, Item, Metadata, Peer, Scope
+from .values import Account, Duration, History, Item, Metadata, Peer, Scope
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
@@ -155,6 +155,10 @@ class AsyncStore:
     receive_many = _awaited(Store.receive_many)
     kept = _awaited(Store.kept)
     forget = _awaited(Store.forget)
+    keep_history = _awaited(Store.keep_history)
+    keeps_history = _awaited(Store.keeps_history)
+    history = _awaited(Store.history)
+    open_history = _awaited(Store.open_history)
     take = _awaited(Store.take)
     ack = _awaited(Store.ack)
     fail = _awaited(Store.fail)
@@ -211,6 +215,17 @@ class AsyncStore:
             if len(found) < page:
                 return
             after = found[-1].identity.name
+
+    async def iterate_history(self, account: bytes, page: int = 1000) -> AsyncIterator[History]:
+        """All that is kept, read `page` at a time; each page is a snapshot of its own."""
+        after = None
+        while True:
+            found = await self.history(account, after, page)
+            for row in found:
+                yield row
+            if len(found) < page:
+                return
+            after = found[-1]
 
     async def items(self, limit: int = 1, lease: Duration = 30) -> AsyncIterator[Item]:
         """Runs what is due and yields what is to be done, waiting in between.

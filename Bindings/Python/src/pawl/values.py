@@ -554,6 +554,40 @@ class Kept:
     plaintext: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class History:
+    """What an account keeps of one direction of an epoch, so that its messages open again."""
+
+    session: bytes
+    epoch: int
+    sent: bool
+    """By the account, and not by the peer."""
+    first: int
+    """The first index that opens."""
+    end: Optional[int]
+    """The index behind the last one; None: not known yet."""
+    closed: bool
+    """Its epoch is over for both sides, or its session is here: its key forges no more than what is
+    still on its way. Until then it forges whatever follows."""
+    created_ns: int
+    """When the epoch began here."""
+    peer: Identity
+
+
+@dataclass(frozen=True)
+class HistoryMessage:
+    """A stored frame, opened by history. That says who wrote it, not that it was ever received."""
+
+    plaintext: Optional[bytes] = field(repr=False)
+    """None: it carried no message, not even one of 0 bytes."""
+    session: bytes
+    epoch: int
+    index: int
+    sent: bool
+    """By the account, and not by the peer."""
+    peer: Identity
+
+
 # ---------------------------------------------------------------- the outbox
 
 
