@@ -61,7 +61,7 @@ EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: lib examples demo pictures test test-long bench fuzz lint install clean help packages toolchain FORCE \
+.PHONY: lib wheel test-wheel examples demo pictures test test-long bench fuzz lint install clean help packages toolchain FORCE \
     pq test-pq test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
     test-fuzz
 
@@ -125,6 +125,15 @@ install: lib ## library, header and pkg-config file under DESTDIR and PREFIX (/u
 	install -m 644 $B/pawl.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/pawl.pc
 	install -m 644 Include/pawl.h $(DESTDIR)$(PREFIX)/include/pawl.h
 
+# libsodium and SQLite inside, and hidden: the host's own are not met.
+$B/wheel/$(SO): $B/pawl.o $B/pawl.map
+	@mkdir -p $(@D)
+	$(CC) $(SO_FLAGS) $< $(TABLES) -Wl,-Bstatic -lsodium -lsqlite3 -Wl,-Bdynamic -lm -lpthread -o $@
+	$(STRIP) $@
+
+wheel: packages $B/wheel/$(SO) $B/venv/.made ## build/pawl-…-manylinux….whl, which needs no Swift, libsodium or SQLite
+	@Tests/Scripts/wheel build
+
 # ---------------------------------------------------------------- programs
 
 examples: $(EXAMPLES)
@@ -171,7 +180,7 @@ bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/schedule_b
 # ---------------------------------------------------------------- tests
 
 test: packages lib test-swift test-c test-python test-pq test-library test-valgrind test-install ## all suites
-test: test-example test-readme test-fuzz
+test: test-example test-readme test-fuzz test-wheel
 
 test-swift: toolchain
 	$(SWIFT) test --scratch-path .build/swift
@@ -182,7 +191,7 @@ test-c: $(C_TESTS) $B/kem/suites
 $B/venv/.made: Makefile
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.9 or newer is needed" if sys.version_info < (3, 9) else 0)'
 	$(PYTHON) -m venv --clear $B/venv
-	$B/venv/bin/pip install --quiet pytest mypy pynacl kyber-py
+	$B/venv/bin/pip install --quiet pytest mypy pynacl kyber-py wheel setuptools
 	@touch $@
 
 # Where no libsodium with X-Wing can be had, test-pq says so and passes.
@@ -235,6 +244,9 @@ test-install: lib
 
 test-example: toolchain
 	$(SWIFT) build --package-path Bindings/Swift --scratch-path .build/example
+
+test-wheel: wheel
+	@Tests/Scripts/wheel test
 
 test-readme: lib $B/venv/.made
 	@$(PYTHON) Tests/Scripts/readme.py README.md
