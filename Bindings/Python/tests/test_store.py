@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sqlite3
 import stat
@@ -250,6 +251,8 @@ CALLS: list[Callable[[Store, Scope], Any]] = [
     lambda store, scope: store.receive_many(bytes(16), [b"x"]),
     lambda store, scope: store.kept(bytes(16)),
     lambda store, scope: store.forget(bytes(16), 0, 0),
+    lambda store, scope: store.export(io.BytesIO(), RawKey(bytes(32))),
+    lambda store, scope: store.import_archive(io.BytesIO(b"x"), RawKey(bytes(32))),
     lambda store, scope: store.keep_history(bytes(16)),
     lambda store, scope: store.keeps_history(bytes(16)),
     lambda store, scope: store.history(bytes(16)),
