@@ -134,7 +134,7 @@ package struct Backup {
     /// The number of the last change of an item, which that item has to keep.
     package internal(set) var changes: UInt64 = 0
     var upload = Upload()
-    var isStopped = false
+    package internal(set) var isStopped = false
     var restore: Restore?
     var fetches: [Fetch] = []
     var misses: [Miss] = []
@@ -142,92 +142,6 @@ package struct Backup {
     package init() {}
 
     // MARK: What goes in and comes out
-
-    package enum Input {
-        /// `secret` was drawn for this. `escrow`: it becomes active only when the host has put the secret away.
-        case create(secret: SecretBuffer, escrow: Bool)
-        case reset(secret: SecretBuffer, escrow: Bool)
-        case delete
-        case disable
-        case checkAndEnable
-        case askForSecret
-        /// Over a session; `isOwn`: with an account of the same user, which the host verified.
-        case secretReceived(SecretBuffer, request: UInt64, isOwn: Bool)
-        case recoveryKeyGiven(SecretBuffer)
-        /// A generation that such an account has seen.
-        case seen(generation: UInt64)
-        case itemChanged
-        /// All that the active version has, or the older one that is offered. Goes on where it was stopped.
-        case restore(acceptsOlder: Bool)
-        case stopRestore
-        case fetch(Identifier)
-        case answered(UInt64, Answer)
-        /// `deadline` is reached.
-        case deadline
-        /// Nothing is asked any more, until `load`.
-        case stop
-        case load
-    }
-
-    /// What the host is to do, by its number.
-    package enum Request {
-        case getCurrentVersion
-        case escrow(SecretBuffer)
-        case createVersion(BackupVersion.Body)
-        case deleteVersion(BackupVersion)
-        /// Those whose last change is in `after + 1 ... upTo`; there may be none.
-        case putItems(BackupVersion, after: UInt64, upTo: UInt64)
-        case getPage(BackupVersion, cursor: [UInt8])
-        case getItem(BackupVersion, Identifier)
-        case askForSecret
-    }
-
-    package enum Answer: Equatable {
-        /// `noVersion` where there is none.
-        case current(BackupVersion, count: UInt64)
-        case created(number: [UInt8])
-        /// Escrowed, deleted.
-        case done
-        case stored(count: UInt64)
-        /// `next` nil: the last one.
-        case page(Progress, next: [UInt8]?)
-        /// It is imported, or worth nothing.
-        case item(Progress)
-        case wrongVersion
-        case noVersion
-        case noKey
-        case rateLimited(until: Int64?)
-        case malformed
-        case failed
-    }
-
-    package enum Event: Equatable {
-        /// `backup_status`
-        case status(Snapshot)
-        /// `backup_key_cached`: its keys can be had.
-        case keyCached(BackupVersion)
-        case refused(Refusal)
-        case restoring(Progress)
-        case restored(Progress)
-    }
-
-    package enum Refusal: Equatable {
-        case off
-        case exists
-        /// The server shows ever more versions to be deleted.
-        case endless
-        /// There is no higher generation.
-        case generation
-        /// From somebody else, or without having been asked.
-        case unasked
-        case wrongKey
-        case noBackup
-        /// Its generation is lower than one that was seen: it can only be restored from.
-        case rolledBack
-        case tooMany
-        case notReady
-        case missing(until: Int64)
-    }
 
     package struct Outcome {
         package fileprivate(set) var requests: [(number: UInt64, request: Request)] = []
@@ -278,8 +192,7 @@ package struct Backup {
             supersede()
         case .disable:
             turnOff()
-            if case .delete = goal { return }
-            goal = .none
+            if goal.isMaking { goal = .none }
             supersede()
         case .checkAndEnable: enable()
         case .askForSecret:
@@ -628,54 +541,6 @@ package struct Backup {
     }
 
     // MARK: What is said
-
-    package struct Snapshot: Equatable {
-        package let revision: UInt64
-        package let intent: Intent
-        package let server: Server
-        package let active: BackupVersion?
-        /// Whose key is held.
-        package let key: BackupVersion?
-        package let phase: Phase
-        /// In changes of items.
-        package fileprivate(set) var pending: UInt64
-        package let acknowledged: UInt64
-        package fileprivate(set) var isUploading: Bool
-        package let retryAt: Int64?
-        package let download: Download
-    }
-
-    package enum Download: Equatable {
-        case ready(BackupVersion)
-        case notReady(Reason)
-
-        package enum Reason: UInt8 {
-            case off = 1
-            case unknown = 2
-            case absent = 3
-            case keyMissing = 4
-            case rolledBack = 5
-        }
-    }
-
-    package var snapshot: Snapshot {
-        Snapshot(
-            revision: revision, intent: intent, server: server, active: active, key: key?.version,
-            phase: phase, pending: changes - min(upload.cursor, changes),
-            acknowledged: upload.cursor, isUploading: upload.request != 0,
-            retryAt: upload.retryAt, download: download)
-    }
-
-    private var download: Download {
-        if let active { return .ready(active) }
-        if intent == .off { return .notReady(.off) }
-        switch server {
-        case .unknown: return .notReady(.unknown)
-        case .absent: return .notReady(.absent)
-        case .present(let version, _):
-            return .notReady(version.generation < highest ? .rolledBack : .keyMissing)
-        }
-    }
 
     /// Once for each revision. That something waits to be uploaded is none.
     private mutating func tell(since before: Snapshot, _ outcome: inout Outcome) {
