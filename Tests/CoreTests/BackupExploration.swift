@@ -20,6 +20,8 @@ final class BackupExploration {
         var wrongSecrets = 0
         /// Another device resets.
         var others = 0
+        /// The server forgets its newest version.
+        var rollbacks = 0
         /// Refused by the host; done, and the answer is lost; done twice; a wrong version where there is none.
         var failures = 0
         var losses = 0
@@ -35,6 +37,9 @@ final class BackupExploration {
         Bound(creates: 1, resets: 1, checks: 1, failures: 1, items: 1),
         Bound(resets: 1, secrets: 1, wrongSecrets: 1, others: 1, items: 1),
         Bound(resets: 2, deletes: 1, losses: 1),
+        Bound(resets: 1, losses: 1, lies: 1, items: 3),
+        Bound(resets: 2, checks: 1, rollbacks: 1, items: 1),
+        Bound(resets: 2, secrets: 1, rollbacks: 1),
         Bound(resets: 1, checks: 1, others: 1, repeats: 1, lies: 1, items: 1),
         Bound(creates: 1, disables: 1, failures: 1, stops: 1, items: 1, escrow: true),
         Bound(resets: 1, checks: 1, deletes: 1, disables: 1, lies: 1, items: 1),
@@ -111,13 +116,15 @@ final class BackupExploration {
         var escrowed: UInt64 = 0
         /// Something made versions that the machine need not know.
         var isDisturbed = false
+        /// Whose secret was given, when the server had that.
+        var given: BackupVersion?
         var will = Will.nothing
         var spent: [UInt8] = Array(repeating: 0, count: Thing.allCases.count)
     }
 
     private enum Thing: Int, CaseIterable {
-        case create, reset, check, delete, disable, secret, wrongSecret, other, failure, loss
-        case again, lie, stop, item
+        case create, reset, check, delete, disable, secret, wrongSecret, other, rollback
+        case failure, loss, again, lie, stop, item
     }
 
     private func limit(_ thing: Thing) -> Int {
@@ -130,6 +137,7 @@ final class BackupExploration {
         case .secret: bound.secrets
         case .wrongSecret: bound.wrongSecrets
         case .other: bound.others
+        case .rollback: bound.rollbacks
         case .failure: bound.failures
         case .loss: bound.losses
         case .again: bound.repeats
@@ -144,6 +152,11 @@ final class BackupExploration {
         /// Of the request at this place.
         case act(Int), deliver(Int), fail(Int), lose(Int), lie(Int), again(Int)
         case deadline, load
+
+        var name: String {
+            if case .thing(let thing) = self { return "\(thing)" }
+            return "\(self)"
+        }
     }
 
     private static func secret(_ number: UInt8) throws -> SecretBuffer {
@@ -259,10 +272,12 @@ final class BackupExploration {
         case .delete:
             try step(.delete, &world)
             world.will = .gone
+            world.given = nil
             age(&world, keepsNew: true)
         case .disable:
             try step(.disable, &world)
             if world.will == .have { world.will = .nothing }
+            world.given = nil
             age(&world, keepsNew: true)
         case .secret, .wrongSecret:
             if !world.outs.contains(where: { $0.what == .secret }) {
@@ -277,20 +292,29 @@ final class BackupExploration {
                 secret = try self.secret(of: current.version, world)
             }
             let isEnabled = try Self.machine(world.bytes).intent
-            try step(
+            let refused = try step(
                 .secretReceived(secret, request: UInt64(place + 1), isOwn: true), &world)
             guard try Self.machine(world.bytes).intent == isEnabled else {
                 throw Wrong("a secret changes what is wanted")
             }
+            if thing == .secret, refused.isEmpty { world.given = world.server.last?.version }
         case .other:
             let secret = try Self.secret(world.secrets)
             world.secrets += 1
             let keys = try withExtendedLifetime(secret) { try BackupKeys(secret.bytes) }
+            world.given = nil
             let last = world.server.last?.version
+            // It was told of the highest generation.
+            let highest = try max(last?.generation ?? 0, Self.machine(world.bytes).highest)
             let body = try BackupVersion.Body(
-                generation: (last?.generation ?? 0) + 1, previous: last?.hash ?? .none, keys)
+                generation: highest + 1, previous: last?.hash ?? .none, keys)
             _ = try put(body, &world)
             world.isDisturbed = true
+        case .rollback:
+            guard world.server.count > 1 else { return false }
+            world.server.removeLast()
+            world.isDisturbed = true
+            world.given = nil
         case .stop: try step(.stop, &world)
         case .item: try step(.itemChanged, &world)
         case .failure, .loss, .again, .lie: return false
@@ -467,7 +491,8 @@ final class BackupExploration {
         }
         let isActivated = after.active != nil && after.active != before.active
         guard cached == (isActivated ? 1 : 0) else { throw Wrong("key cached \(cached) times") }
-        if case .status = events.first {} else if after.revision != before.revision
+        if case .status = events.first {
+        } else if after.revision != before.revision
             || after.server != before.server || after.active != before.active
             || after.key != before.key || after.intent != before.intent
             || after.phase != before.phase || after.download != before.download
@@ -528,6 +553,7 @@ final class BackupExploration {
     private var parents: [(world: Int, move: Move)?] = []
     private var seen: Set<World> = []
     private var healed: Set<World> = []
+    private var isWalk = false
 
     func run() throws {
         visit(World(bytes: try Self.bytes(Backup())), nil)
@@ -547,18 +573,49 @@ final class BackupExploration {
         states = worlds.count
     }
 
+    /// All things together, many times, one way after another: what is too much for every order of it.
+    static let all = Bound(
+        creates: 2, resets: 4, checks: 4, deletes: 2, disables: 2, secrets: 4, wrongSecrets: 2,
+        others: 3, rollbacks: 2, failures: 5, losses: 3, repeats: 3, lies: 3, stops: 2, items: 9)
+
+    func walk(_ count: Int) throws {
+        isWalk = true
+        var state: UInt64 = 1
+        func next(_ limit: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % limit
+        }
+        for _ in 0..<count {
+            var world = World(bytes: try Self.bytes(Backup()))
+            worlds = [world]
+            parents = [nil]
+            for _ in 0..<60 where failure == nil {
+                let all = moves(world)
+                let move = all[next(all.count)]
+                do {
+                    guard let next = try self.move(world, move) else { continue }
+                    world = next
+                    transitions += 1
+                    visit(world, (worlds.count - 1, move))
+                } catch { fail("\(error)", worlds.count - 1, move) }
+            }
+        }
+        states = seen.count
+    }
+
     private func moves(_ world: World) -> [Move] {
         var moves: [Move] = Thing.allCases.map { .thing($0) }
         for place in world.outs.indices {
             moves += [
-                .act(place), .deliver(place), .fail(place), .lose(place), .lie(place), .again(place),
+                .act(place), .deliver(place), .fail(place), .lose(place), .lie(place),
+                .again(place),
             ]
         }
         return moves + [.deadline, .load]
     }
 
     private func visit(_ world: World, _ parent: (world: Int, move: Move)?) {
-        guard seen.insert(world).inserted else { return }
+        guard seen.insert(world).inserted || isWalk else { return }
         worlds.append(world)
         parents.append(parent)
         do { try heal(world) } catch { fail("\(error)", worlds.count - 1, nil) }
@@ -595,7 +652,7 @@ final class BackupExploration {
         guard snapshot.phase == .idle, !snapshot.isUploading else {
             throw Wrong("at rest, and it waits")
         }
-        if snapshot.intent == .off, world.will == .gone, !world.server.isEmpty {
+        if snapshot.intent == .off, world.will == .gone, !world.isDisturbed, !world.server.isEmpty {
             throw Wrong("deleted, and something is left")
         }
         guard snapshot.intent == .on else { return }
@@ -604,6 +661,11 @@ final class BackupExploration {
             current.version.hash == key.version.hash
         {
             throw Wrong("it holds the key, and does nothing")
+        }
+        if let given = world.given, given == current?.version, snapshot.active == nil,
+            given.generation >= machine.highest
+        {
+            throw Wrong("a right secret is lost")
         }
         if world.will == .have, !world.isDisturbed, snapshot.active == nil {
             throw Wrong("it was to have one")
@@ -619,10 +681,10 @@ final class BackupExploration {
 
     private func fail(_ what: String, _ place: Int, _ last: Move?) {
         guard failure == nil else { return }
-        var way: [String] = last.map { ["\($0)"] } ?? []
+        var way = last.map { [$0.name] } ?? []
         var place = place
         while let parent = parents[place] {
-            way.append("\(parent.move)")
+            way.append(parent.move.name)
             place = parent.world
         }
         failure = "\(what): \(way.reversed().joined(separator: ", "))"

@@ -10,7 +10,6 @@ import Testing
             let exploration = BackupExploration(bound)
             try exploration.run()
             #expect(exploration.failure == nil)
-            print("backup: \(exploration.states) states of \(bound)")
             states += exploration.states
             transitions += exploration.transitions
             activations += exploration.activations
@@ -20,7 +19,13 @@ import Testing
         }
         print(
             "backup: \(states) states, \(transitions) transitions, \(activations) activations,",
-            "\(deletions) deletions, \(overtaken) answers overtaken, at rest after at most \(healing)")
+            "\(deletions) deletions, \(overtaken) answers overtaken, at rest after at most \(healing)"
+        )
+        let walk = BackupExploration(BackupExploration.all)
+        try walk.walk(isLong ? 20_000 : 500)
+        #expect(walk.failure == nil)
+        print("backup: \(walk.states) states on walks, \(walk.activations) activations")
+        #expect(states >= (isLong ? 500_000 : 40_000))
         #expect(activations > 0 && deletions > 0 && overtaken > 0 && healing < 60)
     }
 }

@@ -24,75 +24,6 @@ package import PawlCrypto
 ///
 /// Times are nanoseconds.
 package struct Backup {
-    package enum Intent: UInt8 {
-        case off = 0
-        case on = 1
-    }
-
-    /// As its last answer has it.
-    package enum Server: Equatable {
-        case unknown
-        case absent
-        case present(BackupVersion, count: UInt64)
-
-        package var version: BackupVersion? {
-            guard case .present(let version, _) = self else { return nil }
-            return version
-        }
-    }
-
-    package enum Phase: Equatable {
-        case idle
-        case checking
-        case escrowing
-        case creating
-        case deleting
-        case waiting(until: Int64)
-    }
-
-    /// A version and its secret: drawn here, the recovery key's, or from an own account that was asked for it.
-    package struct Held {
-        package let version: BackupVersion
-        package let secret: SecretBuffer
-    }
-
-    /// What the check is for.
-    enum Goal: Equatable {
-        case none
-        case create
-        case reset
-        /// So many more at most: a server can always show another one.
-        case delete(left: UInt8)
-
-        var isMaking: Bool { self == .create || self == .reset }
-    }
-
-    /// A version to be made.
-    struct Creation {
-        let secret: SecretBuffer
-        var needsEscrow: Bool
-        /// To be deleted then.
-        var replaces: BackupVersion?
-    }
-
-    /// A secret that waits for the server to be asked.
-    struct Candidate {
-        let secret: SecretBuffer
-        /// The check under way began after it came.
-        var isAsked = false
-    }
-
-    /// Changes of items are numbered; an item has the number of its last one. All up to `cursor` are in `version`.
-    struct Upload: Equatable {
-        var version: BackupVersion?
-        var cursor: UInt64 = 0
-        /// 0: none is out.
-        var request: UInt64 = 0
-        var upTo: UInt64 = 0
-        var failures: UInt32 = 0
-        var retryAt: Int64?
-    }
-
     package static let deleteLimit: UInt8 = 8
     /// Versions to be deleted, and secrets that wait.
     static let doomedLimit = 8
@@ -257,15 +188,17 @@ package struct Backup {
         secretRequest = 0
         upload.request = 0
         upload.retryAt = nil
-        forgetDownloads()
+        restore = nil
+        fetches = []
+        misses = []
     }
 
     private mutating func add(_ secret: SecretBuffer, _ turn: inout Turn) {
         guard secret.count == BackupKeys.secretSize else { return turn.refuse(.wrongKey) }
-        if !received.contains(where: { Seal.sameSecret($0.secret.bytes, secret.bytes) }) {
-            guard received.count < Self.receivedLimit else { return turn.refuse(.tooMany) }
-            received.append(Candidate(secret: secret))
-        }
+        // Given again, it is not judged by the check under way.
+        received.removeAll { Seal.sameSecret($0.secret.bytes, secret.bytes) }
+        guard received.count < Self.receivedLimit else { return turn.refuse(.tooMany) }
+        received.append(Candidate(secret: secret))
         recheck()
     }
 
@@ -432,7 +365,8 @@ package struct Backup {
         if upload.version != version {
             upload.version = version
             upload.cursor = 0
-            forgetDownloads()
+            fetches = []
+            misses = []
         }
     }
 

@@ -58,12 +58,6 @@ extension Backup {
         restore.map { ($0.progress, $0.isStopped) }
     }
 
-    mutating func forgetDownloads() {
-        restore = nil
-        fetches = []
-        misses = []
-    }
-
     private func isReadable(_ version: BackupVersion) -> Bool {
         version == active || version == offered?.version
     }
@@ -97,9 +91,14 @@ extension Backup {
     }
 
     mutating func goOnDownloading(_ turn: inout Turn) {
-        guard let restore, isReadable(restore.version), restore.request == 0, !restore.isStopped,
-            restore.retryAt == nil
-        else { return }
+        guard let restore else { return }
+        guard isReadable(restore.version) else {
+            // It may come back; another one does not go on where this was.
+            guard active != nil else { return }
+            self.restore = nil
+            return turn.refuse(.notReady)
+        }
+        guard restore.request == 0, !restore.isStopped, restore.retryAt == nil else { return }
         let request = ask(.getPage(restore.version, cursor: restore.cursor), &turn)
         self.restore?.request = request
     }

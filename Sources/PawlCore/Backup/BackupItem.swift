@@ -29,6 +29,12 @@ package struct BackupItem: Equatable {
         /// Of all that is on the wire.
         package let hash: Digest
 
+        package init(first: UInt32, provenance: UInt8, hash: Digest) {
+            self.first = first
+            self.provenance = provenance
+            self.hash = hash
+        }
+
         package static func < (one: Rank, other: Rank) -> Bool {
             if one.first != other.first { return one.first < other.first }
             if one.provenance != other.provenance { return one.provenance < other.provenance }

@@ -249,12 +249,12 @@ package struct BackupManifest: Equatable {
 
 /// The newest manifest that is known of each writer: by this it is seen when a server puts one back.
 ///
-/// Layout (little endian): format 1, writers (u16 count), each: id 16, counter 8, root 32 (zeros: only heard of).
+/// Layout (little endian): format 1, writers (u16 count), each: id 16, counter 8, root 32 (zeros: not known).
 package struct BackupWriters: Equatable {
     private struct Known: Equatable {
         var counter: UInt64
-        /// Nil: another writer told of it.
-        var root: Digest?
+        /// Zeros: another writer told of it, or it lists nothing.
+        var root: Digest
     }
 
     private static let format: UInt8 = 1
@@ -280,7 +280,7 @@ package struct BackupWriters: Equatable {
     package mutating func look(at manifests: [BackupManifest]) -> [BackupManifest.Finding] {
         var findings: [BackupManifest.Finding] = []
         for manifest in manifests {
-            for other in manifest.others { note(other.writer, other.counter, nil) }
+            for other in manifest.others { note(other.writer, other.counter, .none) }
         }
         for manifest in manifests {
             if let finding = compare(manifest) {
@@ -303,21 +303,21 @@ package struct BackupWriters: Equatable {
         if manifest.counter < old.counter {
             return .rolledBack(manifest.writer, to: manifest.counter, known: old.counter)
         }
-        guard let root = old.root, manifest.counter == old.counter, root != manifest.root else {
+        guard manifest.counter == old.counter, old.root != .none, old.root != manifest.root else {
             return nil
         }
         return .forked(manifest.writer, counter: manifest.counter)
     }
 
     /// Too many writers are not remembered: nobody has so many accounts.
-    private mutating func note(_ writer: Identifier, _ counter: UInt64, _ root: Digest?) {
+    private mutating func note(_ writer: Identifier, _ counter: UInt64, _ root: Digest) {
         let place = known.firstIndex { $0.writer >= writer } ?? known.count
         guard place < known.count, known[place].writer == writer else {
             guard known.count < BackupManifest.othersLimit else { return }
             return known.insert((writer, Known(counter: counter, root: root)), at: place)
         }
         let old = known[place].known
-        if counter > old.counter || (counter == old.counter && old.root == nil) {
+        if counter > old.counter || (counter == old.counter && old.root == .none) {
             known[place].known = Known(counter: counter, root: root)
         }
     }
@@ -332,7 +332,7 @@ package struct BackupWriters: Equatable {
             let counter = try reader.integer(UInt64.self)
             let root = try Digest(&reader)
             if let last = known.last, last.writer >= writer { throw .corrupt(.record) }
-            known.append((writer, Known(counter: counter, root: root == .none ? nil : root)))
+            known.append((writer, Known(counter: counter, root: root)))
         }
         try reader.finish()
     }
@@ -346,7 +346,7 @@ package struct BackupWriters: Equatable {
         for (id, known) in known {
             id.withBytes { writer.append($0) }
             writer.integer(known.counter)
-            (known.root ?? .none).write(to: &writer)
+            known.root.write(to: &writer)
         }
         try writer.finish()
         return buffer

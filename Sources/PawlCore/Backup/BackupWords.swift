@@ -1,7 +1,78 @@
 package import PawlCrypto
 
-/// What goes into a backup's machine, and what comes out.
+/// What a backup's machine is made of, what goes into it, and what comes out.
 extension Backup {
+    package enum Intent: UInt8 {
+        case off = 0
+        case on = 1
+    }
+
+    /// As its last answer has it.
+    package enum Server: Equatable {
+        case unknown
+        case absent
+        case present(BackupVersion, count: UInt64)
+
+        package var version: BackupVersion? {
+            guard case .present(let version, _) = self else { return nil }
+            return version
+        }
+    }
+
+    package enum Phase: Equatable {
+        case idle
+        case checking
+        case escrowing
+        case creating
+        case deleting
+        case waiting(until: Int64)
+    }
+
+    /// A version and its secret: drawn here, the recovery key's, or from an own account that was asked for it.
+    package struct Held {
+        package let version: BackupVersion
+        package let secret: SecretBuffer
+    }
+
+    /// What the check is for.
+    enum Goal: Equatable {
+        case none
+        case create
+        case reset
+        /// So many more at most: a server can always show another one.
+        case delete(left: UInt8)
+
+        var isMaking: Bool { self == .create || self == .reset }
+    }
+
+    /// A version to be made.
+    struct Creation {
+        let secret: SecretBuffer
+        var needsEscrow: Bool
+        /// To be deleted then.
+        var replaces: BackupVersion?
+    }
+
+    /// A secret that waits for the server to be asked.
+    struct Candidate {
+        let secret: SecretBuffer
+        /// The check under way began after it came.
+        var isAsked = false
+    }
+
+    /// Changes of items are numbered; an item has the number of its last one. All up to `cursor` are in `version`.
+    struct Upload: Equatable {
+        var version: BackupVersion?
+        var cursor: UInt64 = 0
+        /// 0: none is out.
+        var request: UInt64 = 0
+        var upTo: UInt64 = 0
+        var failures: UInt32 = 0
+        var retryAt: Int64?
+    }
+
+    // MARK: In and out
+
     package enum Input {
         /// `secret` was drawn for this. `escrow`: it becomes active only when the host has put the secret away.
         case create(secret: SecretBuffer, escrow: Bool)
