@@ -422,12 +422,13 @@ final class BackupExploration {
         _ input: Backup.Input, now: Int64 = 0, _ world: inout World, settles: Int? = nil
     ) throws -> [Backup.Refusal] {
         var machine = try Self.machine(world.bytes)
-        let before = machine.snapshot
+        let (before, highest) = (machine.snapshot, machine.highest)
         let outcome = try machine.step(input, now: now, random: 0)
         let bytes = try Self.bytes(machine)
         // What a listener sees that asks: the stored state.
         let committed = try Self.machine(bytes)
         guard try Self.bytes(committed) == bytes else { throw Wrong("bytes that change") }
+        guard committed.highest >= highest else { throw Wrong("rolled back") }
         try check(before, committed, outcome.events, world)
         for (number, request) in outcome.requests {
             guard number == UInt64(world.outs.count + 1) else { throw Wrong("a number is skipped") }
@@ -507,7 +508,7 @@ final class BackupExploration {
         guard after.intent == .on, after.server.version == active, after.key == active,
             after.download == .ready(active)
         else { throw Wrong("active and not what the server has") }
-        guard active.generation >= machine.highest else { throw Wrong("rolled back") }
+        guard active.generation == machine.highest else { throw Wrong("not the highest") }
         guard let secret = machine.key?.secret, try active.check(secret.bytes) else {
             throw Wrong("active without its key")
         }
