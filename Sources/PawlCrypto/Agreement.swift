@@ -13,6 +13,15 @@ package enum Agreement {
         return pair
     }
 
+    /// The public key of a secret one; writes 32 bytes.
+    package static func publish(
+        secret: Bytes, into out: UnsafeMutableRawBufferPointer
+    ) throws(Failure) {
+        guard secret.count == keySize, out.count == keySize,
+            crypto_scalarmult_base(out.octets, secret.octets) == 0
+        else { throw .internal }
+    }
+
     /// Writes 32 bytes. `auth` for a public key that is not in its one canonical form, or that makes the result
     /// zero: both would let somebody else choose the secret.
     package static func agree(

@@ -1,4 +1,4 @@
-"""Plants bugs in the rekeying machine, one at a time: the exploration has to find each of them."""
+"""Plants bugs in the machines, one at a time: the exploration of each has to find every one of its own."""
 
 import subprocess
 import sys
@@ -7,14 +7,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("PawlCrypto", "PawlCore")
-EXPLORATION = ROOT / "Tests/CoreTests/RekeyExploration.swift"
-MACHINE = "PawlCore/Session/Rekey.swift"
 
 MAIN = """
 @main struct Planted {
     static func main() throws {
-        for bound in RekeyExploration.short {
-            let exploration = try RekeyExploration(bound)
+        for bound in EXPLORATION.short {
+            let exploration = try EXPLORATION(bound)
             try exploration.run()
             if let failure = exploration.failure { return print("found: " + failure) }
         }
@@ -24,7 +22,7 @@ MAIN = """
 """
 
 # What is broken, what stands there, what is put in its place.
-BUGS = [
+REKEY = [
     ("crossed offers are ordered by side",
      "guard id < own.id else {",
      "guard (id < own.id) == (parties.side == .initiator) else {"),
@@ -73,14 +71,74 @@ BUGS = [
      "            if case .offered = phase { phase = .closed }\n"),
 ]
 
+BACKUP = [
+    ("the event comes before what it tells of",
+     "        next.goOn(&turn)\n        next.tell(since: snapshot, &turn.outcome)\n",
+     "        next.tell(since: snapshot, &turn.outcome)\n        next.goOn(&turn)\n"),
+    ("the key is said to be cached while the server is asked",
+     "if let active, active != before.active { events.append(.keyCached(active)) }",
+     "if let body = making?.body, let next = try? BackupVersion(number: [65], body: body) {\n"
+     "            events.append(.keyCached(next))\n"
+     "        }"),
+    ("the key is said to be cached at every status",
+     "if let active, active != before.active {",
+     "if let active {"),
+    ("active without its key",
+     "        key = Held(version: version, secret: creation.secret)\n",
+     ""),
+    ("active before it is escrowed",
+     "guard !creation.needsEscrow else {",
+     "guard !creation.needsEscrow || server == .absent else {"),
+    ("deleted before it is replaced",
+     "active.hash == successor, upload.cursor >= fill {",
+     "active.hash == successor {"),
+    ("a check overwrites a newer command",
+     "        if phase != .creating, phase != .deleting {\n",
+     "        if phase != .creating, phase != .deleting, phase != .checking {\n"),
+    ("what was overtaken is not asked again",
+     "        failures = 0\n        again = true\n    }\n\n    /// Once more",
+     "        failures = 0\n    }\n\n    /// Once more"),
+    ("a change during an upload is lost",
+     "upload.cursor = upload.upTo",
+     "upload.cursor = changes"),
+    ("an upload that failed is not tried again",
+     "isDue(at, turn.now) { upload.retryAt = nil }",
+     "isDue(at, turn.now) { upload.retryAt = turn.now }"),
+    ("a new version is not filled",
+     "            upload.cursor = 0\n",
+     ""),
+    ("a version that is lost is not looked for",
+     "        if phase == .checking {\n            phase = .idle\n            request = 0\n"
+     "        }\n        recheck()\n",
+     ""),
+    ("a secret is judged by what was known before it came",
+     "received.append(Candidate(secret: secret))",
+     "received.append(Candidate(secret: secret, isAsked: true))"),
+    ("what may have been created is forgotten",
+     "                wish = creation\n",
+     "                goal = .none\n"),
+    ("a lower generation becomes active",
+     "        guard version.generation >= highest else {\n            active = nil",
+     "        guard version.generation > 0 else {\n            active = nil"),
+    ("a failure turns it off",
+     "        failures = failures < UInt32.max ? failures + 1 : failures\n        phase =",
+     "        intent = .off\n        failures = failures < UInt32.max ? failures + 1 : failures\n        phase ="),
+]
 
-def explore(folder: Path, old: str, new: str) -> str:
+# The machine, its exploration, its bugs.
+MACHINES = [
+    ("PawlCore/Session/Rekey.swift", "RekeyExploration", REKEY),
+    ("PawlCore/Backup/Backup.swift", "BackupExploration", BACKUP),
+]
+
+
+def explore(folder: Path, machine: str, exploration: str, old: str, new: str) -> str:
     """What the exploration prints with `old` replaced."""
     files = []
     for room in ROOMS:
         for source in sorted((ROOT / "Sources" / room).rglob("*.swift")):
             text = source.read_text(encoding="utf-8")
-            if str(source).endswith(MACHINE) and old:
+            if str(source).endswith(machine) and old:
                 if text.count(old) != 1:
                     return f"stands there {text.count(old)} times: {old.strip()}"
                 text = text.replace(old, new)
@@ -89,14 +147,14 @@ def explore(folder: Path, old: str, new: str) -> str:
     maps = [ROOT / "Sources/CSodium/module.modulemap", folder / "module.modulemap"]
     maps[1].write_text("".join(f"module {room} {{}}\n" for room in ROOMS), encoding="utf-8")
     main = folder / "Planted.swift"
-    main.write_text(MAIN, encoding="utf-8")
+    main.write_text(MAIN.replace("EXPLORATION", exploration), encoding="utf-8")
     program = folder / "planted"
     made = subprocess.run(
         ["swiftc", "-parse-as-library", "-wmo", "-module-name", "Planted", "-package-name", "pawl",
          "-swift-version", "6", "-suppress-warnings", "-enable-experimental-feature", "Lifetimes",
          "-enable-upcoming-feature", "InternalImportsByDefault",
          *(word for path in maps for word in ("-Xcc", f"-fmodule-map-file={path}")),
-         *sodium(), *map(str, files), str(EXPLORATION), str(main), "-o", str(program)],
+         *sodium(), *map(str, files), str(ROOT / f"Tests/CoreTests/{exploration}.swift"), str(main), "-o", str(program)],
         capture_output=True, text=True)
     if made.returncode != 0:
         return "does not compile:\n" + made.stderr[:2000]
@@ -113,14 +171,17 @@ def sodium() -> list[str]:
 
 
 def main() -> int:
-    missed = 0
+    passed = missed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, old, new in [("no bug", "", ""), *BUGS]:
-            out = explore(Path(folder), old, new)
-            good = out.startswith("found: " if old else "nothing found")
-            missed += not good
-            print(f"planted: {name}: {out.splitlines()[0]}" if good else f"planted: NOT {name}: {out}")
-    print(f"{len(BUGS) + 1 - missed} passed, {missed} failed")
+        for machine, exploration, bugs in MACHINES:
+            for name, old, new in [("no bug", "", ""), *bugs]:
+                out = explore(Path(folder), machine, exploration, old, new)
+                good = out.startswith("found: " if old else "nothing found")
+                passed += good
+                missed += not good
+                print(f"planted: {name}: {out.splitlines()[0]}" if good
+                      else f"planted: NOT {name}: {out}", flush=True)
+    print(f"{passed} passed, {missed} failed")
     return 1 if missed else 0
 
 
