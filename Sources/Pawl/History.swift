@@ -83,7 +83,7 @@ public struct HistoryMessage: Sendable, Equatable {
 
 extension Account {
     /// Keeps what opens the account's messages again, from the epochs on that begin after this. It
-    /// gives up forward secrecy for them, see <doc:History>; `false` erases all that was kept.
+    /// gives up forward secrecy for them, see <doc:KeepingHistory>; `false` erases all that was kept.
     ///
     /// - Throws: ``PawlError/Code/notFound``.
     public func keepHistory(_ on: Bool = true) async throws(PawlError) {
