@@ -42,7 +42,7 @@ package enum UnlockKey {
 ///
 /// Layout: format 1, store id 16, slot revision 8.
 package struct StoreHeader: Equatable {
-    package static let key = RowKey(.header)
+    package static var key: RowKey { RowKey(.header) }
     private static let format: UInt8 = 1
 
     package let id: Identifier
