@@ -15,6 +15,11 @@ package struct IdentityPublic {
         self.signing = signing
         self.agreement = agreement
     }
+
+    package init(_ reader: inout ByteReader) throws(Failure) {
+        signing = try reader.take(Self.keySize)
+        agreement = try reader.take(Self.keySize)
+    }
 }
 
 /// A freshly drawn identity: Ed25519 seed, X25519 secret, and their public keys, 32 bytes each, in this

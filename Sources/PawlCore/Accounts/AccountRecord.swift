@@ -37,9 +37,7 @@ package struct AccountRecord {
         created = try reader.integer(Int64.self)
         signingSeed = try reader.take(IdentityPublic.keySize)
         agreementSecret = try reader.take(IdentityPublic.keySize)
-        identity = try IdentityPublic(
-            signing: reader.take(IdentityPublic.keySize),
-            agreement: reader.take(IdentityPublic.keySize))
+        identity = try IdentityPublic(&reader)
         name = try reader.field(UInt16.self)
         try reader.finish()
         owner = buffer

@@ -11,6 +11,13 @@ package struct Identity {
         self.name = name
     }
 
+    /// As records hold it: keys, then name (u8 length).
+    init(stored reader: inout ByteReader) throws(Failure) {
+        keys = try IdentityPublic(&reader)
+        name = try reader.field(UInt8.self)
+        guard name.isText(AccountRecord.nameSizes) else { throw .corrupt(.record) }
+    }
+
     package func isSame(as other: Identity) -> Bool {
         hasSameKeys(as: other.keys) && name.sameBytes(as: other.name)
     }

@@ -52,6 +52,24 @@ package struct History {
 }
 
 extension Session {
+    /// Whose account keeps history. `isNew`: this epoch is kept, too, and nothing was sent or received in it.
+    package func keepHistory(isNew: Bool = false) throws(Failure) {
+        if history == nil { history = History() }
+        guard isNew else { return }
+        try history?.begin(epoch, sent: sending.key, received: receiving.chain.key)
+    }
+
+    /// What is to be written beside this session, once.
+    package func takeHistory() -> [History.Change] {
+        let changes = history?.changes ?? []
+        if !changes.isEmpty { history = History() }
+        return changes
+    }
+
+    package func filter(_ direction: History.Direction) -> Bytes {
+        direction == .sent ? outgoingFilter : incomingFilter
+    }
+
     /// What the end of a session closes: nothing is sent or accepted in it from now on.
     package var ending: [History.Change] {
         var history = History()

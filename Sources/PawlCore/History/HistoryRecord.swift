@@ -28,12 +28,7 @@ package struct HistoryRecord {
         isClosed = try reader.integer(UInt8.self) != 0
         filterKey = try reader.take(Filter.keySize)
         chainKey = try reader.take(Chain.keySize)
-        let keys = try IdentityPublic(
-            signing: reader.take(IdentityPublic.keySize),
-            agreement: reader.take(IdentityPublic.keySize))
-        let name = try reader.field(UInt8.self)
-        guard let peer = try? Identity(keys: keys, name: name) else { throw .corrupt(.record) }
-        self.peer = peer
+        peer = try Identity(stored: &reader)
         try reader.finish()
         owner = buffer
     }

@@ -106,9 +106,7 @@ package struct OutboxItem {
         account = try Identifier(reader.take(Identifier.size))
         let session = try Identifier(reader.take(Identifier.size))
         self.session = session == .none ? nil : session
-        let keys = try IdentityPublic(
-            signing: reader.take(IdentityPublic.keySize),
-            agreement: reader.take(IdentityPublic.keySize))
+        let keys = try IdentityPublic(&reader)
         let name = try reader.field(UInt16.self)
         guard name.isEmpty || name.isText(AccountRecord.nameSizes) else {
             throw .corrupt(.record)

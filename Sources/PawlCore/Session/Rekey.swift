@@ -476,17 +476,6 @@ package struct Rekey {
     }
 }
 
-/// What a round draws and computes beside the rules: libsodium's work, given from outside because it is random.
-package protocol Exchange {
-    /// Secret ‖ public key.
-    func draw(_ suite: Suite) throws(Failure) -> SecretBuffer
-    /// Ciphertext ‖ shared secret.
-    func encapsulate(_ suite: Suite, to key: Bytes) throws(Failure) -> SecretBuffer
-    func decapsulate(
-        _ suite: Suite, _ ciphertext: Bytes, pair: Bytes
-    ) throws(Failure) -> SecretBuffer
-}
-
 extension Rekey.Outcome {
     fileprivate mutating func note(
         _ event: Rekey.Step.Event, _ from: UInt32, _ to: UInt32, _ target: UInt32,
@@ -497,8 +486,4 @@ extension Rekey.Outcome {
                 event: event, from: from, to: to, target: target, offer: offer,
                 constructor: constructor))
     }
-}
-
-extension Session.Side {
-    package var other: Session.Side { self == .initiator ? .responder : .initiator }
 }

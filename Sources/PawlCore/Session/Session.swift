@@ -22,6 +22,8 @@ package final class Session {
     package enum Side: UInt8 {
         case initiator = 0
         case responder = 1
+
+        package var other: Side { self == .initiator ? .responder : .initiator }
     }
 
     package static let indexLimit: UInt32 = 1 << 31
@@ -66,7 +68,7 @@ package final class Session {
     /// What an initiator's messages carry until the peer answers.
     package private(set) var welcome: SecretBuffer?
     /// What its account's history has to note of this call; nil: none is kept.
-    package private(set) var history: History?
+    var history: History?
     private let filters: Bytes
     private let owner: SecretBuffer
 
@@ -108,12 +110,7 @@ package final class Session {
         account = try Identifier(reader.take(Identifier.size))
         created = try reader.integer(Int64.self)
         packageEnd = try reader.integer(Int64.self)
-        let keys = try IdentityPublic(
-            signing: reader.take(IdentityPublic.keySize),
-            agreement: reader.take(IdentityPublic.keySize))
-        let name = try reader.field(UInt8.self)
-        guard let peer = try? Identity(keys: keys, name: name) else { throw .corrupt(.record) }
-        self.peer = peer
+        peer = try Identity(stored: &reader)
         filters = try reader.take(2 * Filter.keySize)
         previousLength = try reader.integer(UInt32.self)
         sending = try Chain(
@@ -206,9 +203,7 @@ package final class Session {
         created = fixed.created
         packageEnd = fixed.packageEnd
         var reader = ByteReader(owner.bytes)
-        let keys = try IdentityPublic(
-            signing: reader.take(IdentityPublic.keySize),
-            agreement: reader.take(IdentityPublic.keySize))
+        let keys = try IdentityPublic(&reader)
         filters = try reader.take(2 * Filter.keySize)
         peer = try Identity(keys: keys, name: reader.rest())
         rekey = try Rekey(Self.parties(id, fixed.side, fixed.suite), root: derived.root)
@@ -228,12 +223,8 @@ package final class Session {
 
     /// The filter key of what this side sends.
     package var outgoingFilter: Bytes { filter(of: side) }
-    private var incomingFilter: Bytes {
+    var incomingFilter: Bytes {
         filter(of: side == .initiator ? .responder : .initiator)
-    }
-
-    package func filter(_ direction: History.Direction) -> Bytes {
-        direction == .sent ? outgoingFilter : incomingFilter
     }
 
     private func filter(of side: Side) -> Bytes {
@@ -466,22 +457,6 @@ package final class Session {
         history?.note(epoch - 1, .sent, end: previousLength)
         if epoch > 1 { history?.note(epoch - 2, .sent, isClosed: true) }
         try history?.begin(epoch, sent: sending.key, received: receiving.chain.key)
-    }
-
-    // MARK: History
-
-    /// Whose account keeps history. `isNew`: this epoch is kept, too, and nothing was sent or received in it.
-    package func keepHistory(isNew: Bool = false) throws(Failure) {
-        if history == nil { history = History() }
-        guard isNew else { return }
-        try history?.begin(epoch, sent: sending.key, received: receiving.chain.key)
-    }
-
-    /// What is to be written beside this session, once.
-    package func takeHistory() -> [History.Change] {
-        let changes = history?.changes ?? []
-        if !changes.isEmpty { history = History() }
-        return changes
     }
 
     // MARK: Rekeying

@@ -53,9 +53,7 @@ package struct KeyPackage {
             guard bytes.count <= 2 * Self.sizeLimit else { throw .misuse(.package) }
             var reader = ByteReader(bytes)
             id = try Self.begin(&reader, Kind.package)
-            let keys = try IdentityPublic(
-                signing: reader.take(IdentityPublic.keySize),
-                agreement: reader.take(IdentityPublic.keySize))
+            let keys = try IdentityPublic(&reader)
             identity = try Identity(keys: keys, name: reader.field(UInt8.self))
             suites = try SuiteList(&reader)
             notBefore = try reader.integer(Int64.self)

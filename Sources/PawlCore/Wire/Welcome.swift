@@ -20,9 +20,7 @@ package struct Welcome {
         do throws(Failure) {
             guard let suite = Suite(rawValue: try reader.integer(UInt8.self)) else { throw .auth }
             self.suite = suite
-            let keys = try IdentityPublic(
-                signing: reader.take(IdentityPublic.keySize),
-                agreement: reader.take(IdentityPublic.keySize))
+            let keys = try IdentityPublic(&reader)
             initiator = try Identity(keys: keys, name: reader.field(UInt8.self))
             responderName = try reader.field(UInt8.self)
             guard responderName.isText(AccountRecord.nameSizes) else { throw .auth }

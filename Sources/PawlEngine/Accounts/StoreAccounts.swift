@@ -72,6 +72,7 @@ extension Store {
             try transaction.scheduleCheckpoint()
             return sessions
         }
+        shared.history.forgetAll()
         for session in sessions { shared.reservations.forget(session) }
     }
 }

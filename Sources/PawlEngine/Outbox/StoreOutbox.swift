@@ -34,13 +34,12 @@ extension Store {
         defer { lookAgain() }
         try transact(.write, .relaxed) { (transaction) throws(Failure) in
             for seq in seqs {
-                if let lane = transaction.memory.lane(of: seq) {
-                    transaction.remove(seq, from: lane)
-                    continue
+                var lane = transaction.memory.takeLane(of: seq)
+                if lane == nil, let item = try transaction.readableItem(seq) {
+                    try transaction.giveUp(item, seq)
+                    lane = item.lane
                 }
-                let item = try transaction.readableItem(seq)
-                if let item { try transaction.giveUp(item, seq) }
-                transaction.settle(item, seq)
+                transaction.remove(seq, from: lane)
             }
         }
     }
@@ -191,18 +190,13 @@ extension Transaction {
     }
 
     func settle(_ seq: UInt64) throws(Failure) {
-        settle(try readableItem(seq), seq)
+        remove(seq, from: try readableItem(seq)?.lane)
     }
 
     /// Removes an item. A damaged one no longer says which lane it is in; the lane drops it when it comes
     /// to its front.
-    fileprivate func settle(_ item: OutboxItem?, _ seq: UInt64) {
-        if let item { removeState(item.lane, seq) }
-        delete(.payload(seq))
-    }
-
-    fileprivate func remove(_ seq: UInt64, from lane: OutboxLane) {
-        removeState(lane, seq)
+    fileprivate func remove(_ seq: UInt64, from lane: OutboxLane?) {
+        if let lane { removeState(lane, seq) }
         delete(.payload(seq))
     }
 

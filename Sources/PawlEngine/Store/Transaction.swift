@@ -181,7 +181,8 @@ final class StoreMemory {
         lanes[seq] = lane
     }
 
-    func lane(of seq: UInt64) -> OutboxLane? { lanes.removeValue(forKey: seq) }
+    /// Of an item that is settled.
+    func takeLane(of seq: UInt64) -> OutboxLane? { lanes.removeValue(forKey: seq) }
 }
 
 /// What one handle did, for `pawl_store_stats`.

@@ -39,6 +39,7 @@ package enum ArchiveHeader {
         let stream = try SecretStream(
             writing: part(header, streamStart, size),
             key: Bytes(rebasing: derived.bytes[..<KeyArena.keySize]))
+        withExtendedLifetime((salt, derived)) {}
         return (header, stream)
     }
 
@@ -71,7 +72,7 @@ package enum ArchiveHeader {
             reading: try reader.take(SecretStream.headerSize),
             key: Bytes(rebasing: derived.bytes[..<KeyArena.keySize]))
         try reader.finish()
-        return withExtendedLifetime(header) { stream }
+        return withExtendedLifetime((header, derived)) { stream }
     }
 
     private static func part(

@@ -351,22 +351,20 @@ class Accounts:
         StateError: `STATE_SUITE`, `STATE_SELF`.
         """
         found = _abi.Received()
-        written = c_size_t()
         with Borrowed(frame) as (address, size):
-            out = ctypes.create_string_buffer(size)
-            try:
-                self._handle.call(
-                    library.pawl_account_receive,
-                    _id(account),
-                    _abi.Frame(flags=_keep(keep), bytes=address, size=size),
-                    out,
-                    size,
-                    byref(written),
-                    byref(found),
-                )
-                return _received(found.flags, found, copied(ctypes.addressof(out), written.value))
-            finally:
-                ctypes.memset(out, 0, size)
+            given = _abi.Frame(flags=_keep(keep), bytes=address, size=size)
+            text = self._opened(library.pawl_account_receive, size, found, _id(account), given)
+        return _received(found.flags, found, text)
+
+    def _opened(self, function: Any, size: int, found: Any, *frame: Any) -> bytes:
+        """The text of a frame of `size` bytes; `function` tells the rest in `found`."""
+        written = c_size_t()
+        out = ctypes.create_string_buffer(size)
+        try:
+            self._handle.call(function, *frame, out, size, byref(written), byref(found))
+            return copied(ctypes.addressof(out), written.value)
+        finally:
+            ctypes.memset(out, 0, size)
 
     def receive_many(
         self, account: bytes, frames: Iterable[Buffer], *, keep: bool = False
@@ -461,23 +459,11 @@ class Accounts:
         the first. VersionError: a frame of a newer Pawl.
         """
         found = _abi.HistoryMessage()
-        written = c_size_t()
         with Borrowed(frame) as (address, size):
-            out = ctypes.create_string_buffer(size)
-            try:
-                self._handle.call(
-                    library.pawl_history_decrypt,
-                    _id(account),
-                    address,
-                    size,
-                    out,
-                    size,
-                    byref(written),
-                    byref(found),
-                )
-                return _history_message(found, copied(ctypes.addressof(out), written.value))
-            finally:
-                ctypes.memset(out, 0, size)
+            text = self._opened(
+                library.pawl_history_decrypt, size, found, _id(account), address, size
+            )
+        return _history_message(found, text)
 
     # ------------------------------------------------------------ settling items
 
