@@ -127,6 +127,7 @@ typedef int32_t pawl_status;
 #define PAWL_STATE_SELF 0x0905       /* a session with one's own identity */
 #define PAWL_STATE_RESERVATION 0x0A05 /* no index reserved before this batch: encrypt outside, or send */
 #define PAWL_STATE_MODE 0x0B05       /* messages of this session wait for epochs of their own: send, do not encrypt */
+#define PAWL_STATE_BACKUP 0x0D05     /* this account's backup has no key, or no version */
 #define PAWL_STATE_ROTATION 0x0C05   /* this account's packages rotate by themselves; see pawl_rotation_now */
 #define PAWL_LIMIT_SECRET 0x0109     /* a secret above 16 MiB */
 #define PAWL_LIMIT_ATTRIBUTES 0x0209 /* more than 64 attributes */
@@ -717,6 +718,7 @@ pawl_status pawl_store_stop_runner(pawl_store *store);
 #define PAWL_JOB_REPLENISH 11          /* the same as 9 for one-time keys; the account */
 #define PAWL_JOB_VERIFY_PUBLICATION 12 /* ask what the server serves; the account */
 #define PAWL_JOB_ORPHAN_RETRY 13       /* remove a value that the vault kept when it was to go; its id */
+#define PAWL_JOB_BACKUP 14             /* go on with a backup; the account */
 
 #define PAWL_JOB_DEAD 1 /* a dead letter: it failed 10 times, or its record is damaged, and is not tried any more */
 
@@ -768,6 +770,16 @@ pawl_status pawl_job_revive(pawl_store *store, uint32_t kind, const uint8_t subj
 #define PAWL_REQUEST_PUBLISH_KEYS 3 /* give the server `count` more one-time keys of the package it serves; answer with nothing */
 #define PAWL_REQUEST_READ_BACK 4    /* fetch this account's own package as an initiator would; answer with its bytes, or with
                                        nothing if the server has none */
+/* Those of a backup: see pawl_view_item_backup_request; answer with pawl_backup_answer. */
+#define PAWL_REQUEST_BACKUP_VERSION 5 /* which version is the server's current one? */
+#define PAWL_REQUEST_BACKUP_ESCROW 6  /* put the recovery key in `body` away */
+#define PAWL_REQUEST_BACKUP_CREATE 7  /* make a version of `body`, which is the current one from then on */
+#define PAWL_REQUEST_BACKUP_DELETE 8  /* delete a version and all that is in it */
+#define PAWL_REQUEST_BACKUP_PUT 9     /* store entries in a version */
+#define PAWL_REQUEST_BACKUP_PAGE 10   /* fetch so many entries of a version as you like, from a cursor on */
+#define PAWL_REQUEST_BACKUP_ITEM 11   /* fetch the entry at one place */
+#define PAWL_REQUEST_BACKUP_SECRET 12 /* ask the user's other accounts for the secret, naming `count`; then ack: see
+                                         pawl_backup_receive */
 /* What was found, in `count` of PAWL_EVENT_PUBLICATION. Another package is published as soon as may be. */
 #define PAWL_PUBLICATION_ABSENT 1     /* the server has none */
 #define PAWL_PUBLICATION_EXPIRED 2    /* its time is over, and nobody answered for the next one */
@@ -777,7 +789,8 @@ pawl_status pawl_job_revive(pawl_store *store, uint32_t kind, const uint8_t subj
 #define PAWL_PUBLICATION_UNREADABLE 6 /* no package, or one that nobody signed */
 
 /* What leaves the library: written in the transaction that decided it, handed out at least once. Items of one lane
- * (the frames of a session that carry messages, those that carry none, the requests of an account, its events) are
+ * (the frames of a session that carry messages, those that carry none, the requests of an account, those of its backup, its
+ * events) are
  * handed out in the order of `seq`, and a lane that is stuck holds up no other. */
 typedef struct pawl_item {
     uint32_t struct_size;
@@ -794,7 +807,7 @@ typedef struct pawl_item {
     uint8_t peer_agreement_key[PAWL_IDENTITY_KEY_SIZE];
     const uint8_t *peer_name;
     size_t peer_name_size;
-    const uint8_t *body; /* the frame; of a request to publish what pawl_view_item_package reads; else empty */
+    const uint8_t *body; /* the frame; of others what their own readers read; else empty */
     size_t body_size;
 } pawl_item;
 
@@ -808,12 +821,13 @@ pawl_status pawl_view_item(const pawl_view *view, size_t row, pawl_item *item);
 /* These settle items, with or without a lease, from any handle; settling again is PAWL_OK. PAWL_NOT_FOUND: no item
  * ever had this number. Since ABI 1. */
 
-/* Done: delivered, noted. For a request: given up; what is to be published is asked for again an hour later. All of them or none; `count` 0-10000. */
+/* Done: delivered, noted. For a request: given up; what is to be published is asked for again an hour later, what a backup
+ * needs ever later. All of them or none; `count` 0-10000. */
 pawl_status pawl_outbox_ack(pawl_store *store, const uint64_t *seq, size_t count);
 /* Not done: it can be taken again after retry_after_ns (0: Pawl decides, later each time, at most after an hour). */
 pawl_status pawl_outbox_fail(pawl_store *store, uint64_t seq, int64_t retry_after_ns);
 /* Done: what a PAWL_ITEM_REQUEST asked for. PAWL_REQUEST_PACKAGE: `body` as in pawl_start_options. On an error, which
- * are those of pawl_session_start, the request stays. PAWL_MISUSE_FLAGS: not a request. */
+ * are those of pawl_session_start, the request stays. PAWL_MISUSE_FLAGS: not a request, or a backup's. */
 pawl_status pawl_outbox_answer(pawl_store *store, uint64_t seq, const void *body, size_t body_size);
 
 /* ---------------------------------------------------------------- key packages */
@@ -1238,11 +1252,12 @@ pawl_status pawl_history_enabled(pawl_store *store, const uint8_t account[PAWL_A
  * days at most), unless the peer has not heard of the session's close. Until then it forges whatever follows, and must
  * not leave the store. */
 #define PAWL_HISTORY_CLOSED 1
+#define PAWL_HISTORY_IMPORTED 2 /* it came from a backup */
 
 /* One direction of an epoch. Its key does not cross this interface. */
 typedef struct pawl_history {
     uint32_t struct_size;
-    uint32_t flags; /* PAWL_HISTORY_CLOSED */
+    uint32_t flags; /* PAWL_HISTORY_CLOSED, PAWL_HISTORY_IMPORTED */
     uint8_t session[PAWL_SESSION_ID_SIZE];
     uint32_t epoch;
     uint32_t direction; /* PAWL_HISTORY_RECEIVED or PAWL_HISTORY_SENT */
@@ -1287,6 +1302,239 @@ typedef struct pawl_history_message {
 pawl_status pawl_history_decrypt(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const void *frame,
                                  size_t frame_size, uint8_t *out, size_t out_size, size_t *out_len,
                                  pawl_history_message *message);
+
+/* ---------------------------------------------------------------- backup */
+
+/* An account's credentials and the keys of its history, kept on a server that can neither read nor forge them. The library
+ * talks to no server: it puts PAWL_REQUEST_BACKUP_* items into the outbox, the host carries them out and answers with
+ * pawl_backup_answer. Each version of a backup has a secret of 32 bytes, which a recovery key (PAWL_RECOVERY_BACKUP) is the
+ * text of. What is backed up: credentials of scopes that were included; history of an account that keeps it
+ * (pawl_history_enable), epoch by epoch when it is PAWL_HISTORY_CLOSED.
+ *
+ * Failure changes nothing of what is wanted: what failed is tried again, ever later, and begins with what the server has. A
+ * version is deleted when the next one is active and filled, and not before. */
+
+#define PAWL_BACKUP_SECRET_SIZE 32
+#define PAWL_BACKUP_HASH_SIZE 32
+#define PAWL_BACKUP_PLACE_SIZE 16
+
+#define PAWL_BACKUP_ESCROW 1 /* the version is made when a PAWL_REQUEST_BACKUP_ESCROW was answered */
+
+/* Makes the first version, with the secret of `key` (a PAWL_KEY_RECOVERY of PAWL_RECOVERY_BACKUP, or a PAWL_KEY_RAW), or
+ * with one that is drawn (NULL: see pawl_backup_recovery_key). PAWL_REFUSED_EXISTS comes if there is one, here or on the
+ * server. PAWL_NOT_FOUND: no such account. PAWL_MISUSE_KEY: a passphrase (pawl_recovery_wrap is for those). Since ABI 1. */
+pawl_status pawl_backup_create(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_key *key,
+                               uint32_t flags);
+/* Makes the next version, with another secret, whatever there is, and fills it. In constant time: nothing of what is to be
+ * uploaded is looked at. The same errors. Since ABI 1. */
+pawl_status pawl_backup_reset(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_key *key,
+                              uint32_t flags);
+/* Turns it on, if it is off, and has the server asked which version is current. It becomes active if its secret is here.
+ * Since ABI 1. */
+pawl_status pawl_backup_enable(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+/* Turns it off; what the server has stays there. Since ABI 1. */
+pawl_status pawl_backup_disable(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+/* Turns it off, has the server delete its versions, 8 at most (PAWL_REFUSED_ENDLESS), and forgets the secret. Since ABI 1. */
+pawl_status pawl_backup_delete(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+/* Turns it on with a secret as in pawl_backup_create; the version that the server has becomes active if it is its secret.
+ * PAWL_REFUSED_WRONG_KEY, _NO_BACKUP, _ROLLED_BACK come if not. PAWL_MISUSE_RECOVERY: a typing error. Since ABI 1. */
+pawl_status pawl_backup_recover(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_key *key);
+/* The recovery key of the version whose secret is here, as pawl_recovery_key_generate writes them: for the user to keep.
+ * PAWL_STATE_BACKUP: none is. PAWL_BUFFER. Since ABI 1. */
+pawl_status pawl_backup_recovery_key(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], char *out,
+                                     size_t out_size, size_t *out_len);
+
+/* Room for every wrapped recovery key. */
+#define PAWL_RECOVERY_WRAPPED_SIZE_MAX 512
+/* Seals a recovery key of PAWL_RECOVERY_BACKUP for `key`, which may be a passphrase, so that it can be kept on a server by
+ * whoever wants that: who has the result can try passphrases. PAWL_BUFFER; PAWL_MISUSE_RECOVERY; PAWL_MISUSE_HASHING. */
+pawl_status pawl_recovery_wrap(const void *recovery, size_t recovery_size, const pawl_key *key, uint8_t *out,
+                               size_t out_size, size_t *out_len);
+/* The recovery key again, as text. PAWL_AUTH: another key; PAWL_CORRUPT_NOT_PAWL; PAWL_CORRUPT; PAWL_BUFFER. Since ABI 1. */
+pawl_status pawl_recovery_unwrap(const void *wrapped, size_t wrapped_size, const pawl_key *key, char *out, size_t out_size,
+                                 size_t *out_len);
+
+#define PAWL_BACKUP_ALL_PROJECTS 1 /* every project of the user; the scope's own project must be empty */
+
+/* From now on the credentials of `scope` are backed up by `account`, those that are there and those to come. A deleted one
+ * leaves the server, too, and an expired one. PAWL_STATE_BATCH: a store with a vault, whose values no transaction can hold.
+ * PAWL_EXISTS. Since ABI 1. */
+pawl_status pawl_backup_include(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_scope *scope,
+                                uint32_t flags);
+/* No longer; what is in the backup stays in it until the next reset. PAWL_NOT_FOUND. Since ABI 1. */
+pawl_status pawl_backup_exclude(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_scope *scope,
+                                uint32_t flags);
+
+/* The state of a backup. */
+#define PAWL_BACKUP_ON 1
+#define PAWL_BACKUP_UPLOADING 2
+#define PAWL_BACKUP_RESTORING 4
+#define PAWL_BACKUP_STOPPED 8       /* and stopped: pawl_backup_restore goes on */
+#define PAWL_BACKUP_OLDER 16        /* the server shows a version that is older than one that was seen: it can be restored
+                                       with PAWL_RESTORE_ACCEPT_OLDER */
+#define PAWL_BACKUP_SERVER_KNOWN 32 /* the server was asked; without a server_generation it has none */
+
+#define PAWL_BACKUP_IDLE 0
+#define PAWL_BACKUP_CHECKING 1
+#define PAWL_BACKUP_ESCROWING 2
+#define PAWL_BACKUP_CREATING 3
+#define PAWL_BACKUP_DELETING 4
+#define PAWL_BACKUP_WAITING 5 /* until retry_ns */
+
+/* Whether there is something to restore from. */
+#define PAWL_DOWNLOAD_READY 0
+#define PAWL_DOWNLOAD_OFF 1
+#define PAWL_DOWNLOAD_UNKNOWN 2     /* the server was not asked yet */
+#define PAWL_DOWNLOAD_ABSENT 3      /* it has none */
+#define PAWL_DOWNLOAD_KEY_MISSING 4 /* recover, or ask another account */
+#define PAWL_DOWNLOAD_ROLLED_BACK 5 /* it shows an older version than one that was seen */
+
+typedef struct pawl_backup {
+    uint32_t struct_size;
+    uint32_t flags;    /* PAWL_BACKUP_ON and those behind it */
+    uint64_t revision; /* one higher with each change, but of what waits to be uploaded */
+    uint32_t phase;    /* PAWL_BACKUP_IDLE to _WAITING */
+    uint32_t download; /* PAWL_DOWNLOAD_* */
+    uint64_t generation;        /* of the active version; 0: none is. Each version's is higher than those before */
+    uint64_t server_generation; /* of the one that the server has, as its last answer has it; 0: none, or not known */
+    uint64_t key_generation;    /* of the one whose secret is here; 0: none */
+    uint8_t hash[PAWL_BACKUP_HASH_SIZE]; /* of the active version, zeros: none is; and of the others */
+    uint8_t server_hash[PAWL_BACKUP_HASH_SIZE];
+    uint8_t key_hash[PAWL_BACKUP_HASH_SIZE];
+    uint64_t server_items; /* entries that the server says it has */
+    uint64_t pending;      /* changes that are to be uploaded */
+    uint64_t acknowledged; /* that are */
+    int64_t retry_ns;      /* when what failed is tried again; PAWL_NEVER */
+    uint64_t imported;     /* of a restore, so far: what was not here */
+    uint64_t known;        /* what was here, and as good */
+    uint64_t improved;     /* what was here, and not as good */
+    uint64_t undecryptable; /* what was not sealed for its place with this secret */
+    uint64_t malformed;    /* what is none of Pawl's, or of a newer one */
+    uint64_t findings;     /* PAWL_EVENT_BACKUP_RESTORED only: how many; the first 16 come as events */
+    uint64_t writers;      /* the same: accounts that wrote */
+    int64_t as_of_ns;      /* the same: when the newest of them did; 0: none says */
+} pawl_backup;
+
+/* PAWL_NOT_FOUND: no such account, or nothing was ever wanted of its backup. Since ABI 1. */
+pawl_status pawl_backup_get(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], pawl_backup *backup);
+/* What a PAWL_EVENT_BACKUP_* item (but _FINDING) carries: the state as it was committed together with the event. */
+pawl_status pawl_view_item_backup(const pawl_view *view, size_t row, pawl_backup *backup);
+
+/* Why something was not done, in `count` of PAWL_EVENT_BACKUP_REFUSED. */
+#define PAWL_REFUSED_OFF 1
+#define PAWL_REFUSED_EXISTS 2      /* there is a version already: reset, or recover its secret */
+#define PAWL_REFUSED_ENDLESS 3     /* the server shows ever more versions to be deleted */
+#define PAWL_REFUSED_GENERATION 4  /* there is no higher generation */
+#define PAWL_REFUSED_UNASKED 5     /* a secret from somebody who is not verified, or that nobody asked for */
+#define PAWL_REFUSED_WRONG_KEY 6   /* not the secret of the version that the server has */
+#define PAWL_REFUSED_NO_BACKUP 7   /* the server has no version that it could be of */
+#define PAWL_REFUSED_ROLLED_BACK 8 /* of a version older than one that was seen: see PAWL_BACKUP_OLDER */
+#define PAWL_REFUSED_TOO_MANY 9    /* secrets that wait, or fetches */
+#define PAWL_REFUSED_NOT_READY 10  /* no version is active */
+#define PAWL_REFUSED_MISSING 11    /* the item is not there; it is not asked for again for a while, which grows */
+
+/* What is wrong with what a server shows, in `count` of PAWL_EVENT_BACKUP_FINDING. While another account uploads, one of it
+ * can mean that only. */
+#define PAWL_FINDING_ROLLED_BACK 1   /* a writer's manifest is older than one that is known */
+#define PAWL_FINDING_FORKED 2        /* there are two of one number: a store of this writer was put back to an old copy */
+#define PAWL_FINDING_WITHHELD 3      /* a writer's manifest is known and not shown */
+#define PAWL_FINDING_LISTING 4       /* what a writer listed is not what its manifest says */
+#define PAWL_FINDING_OMITTED 5       /* nothing is where a writer put an item */
+#define PAWL_FINDING_OLDER 6         /* something worse is there, from an older state */
+#define PAWL_FINDING_SWAPPED 7       /* something else of this writer is there */
+#define PAWL_FINDING_INSERTED 8      /* its writer knows nothing of it */
+#define PAWL_FINDING_UNLISTED 9      /* newer than its writer's manifest, or the manifest is withheld */
+#define PAWL_FINDING_UNDECRYPTABLE 10 /* not sealed for its place with this secret */
+#define PAWL_FINDING_MALFORMED 11
+
+#define PAWL_RESTORE_ACCEPT_OLDER 1 /* if no version is active, from an older one that is offered */
+
+/* Fetches all that the active version has, page by page, or goes on where that was stopped. What is here and as good stays:
+ * a credential that was updated as late, history that reaches as far back. A credential of a scope that this account does not
+ * include is included with its project. Since ABI 1. */
+pawl_status pawl_backup_restore(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t flags);
+/* Stops it after the page that is on its way. Since ABI 1. */
+pawl_status pawl_backup_stop_restore(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+/* Fetches one credential, or both directions of an epoch, in front of all others: nothing is done if it is asked for
+ * already. PAWL_STATE_BACKUP: no version is active. Since ABI 1. */
+pawl_status pawl_backup_fetch_credential(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                                         const pawl_scope *scope, const void *name, size_t name_size);
+pawl_status pawl_backup_fetch_history(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
+                                      const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t epoch);
+
+/* The secret from another account of the same user. This one asks (PAWL_REQUEST_BACKUP_SECRET, which names a number), the
+ * host tells the others, the user agrees on one of them, it writes what pawl_backup_share gives for that number into a
+ * message of its session with this one, and this one hands the message's text to pawl_backup_receive. Both must have
+ * verified each other (pawl_peer_trust). Since ABI 1. */
+pawl_status pawl_backup_ask(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
+#define PAWL_BACKUP_SHARE_SIZE 49
+/* Whoever has these bytes has the backup. `session`: where they are to be sent, which must be with a verified peer:
+ * PAWL_STATE_IDENTITY. PAWL_STATE_BACKUP: no version is active. PAWL_NOT_FOUND: no such session. Since ABI 1. */
+pawl_status pawl_backup_share(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint64_t request,
+                              uint8_t out[PAWL_BACKUP_SHARE_SIZE]);
+/* A text that came over `session`. It is kept until the server was asked which version is current, and judged by the answer:
+ * see PAWL_REFUSED_*. PAWL_CORRUPT: it is not what pawl_backup_share writes. PAWL_NOT_FOUND: no such session. Since ABI 1. */
+pawl_status pawl_backup_receive(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *bytes,
+                                size_t size);
+
+/* What a PAWL_REQUEST_BACKUP_* item asks for. */
+typedef struct pawl_backup_request {
+    uint32_t struct_size;
+    uint32_t what; /* PAWL_REQUEST_BACKUP_* */
+    const uint8_t *version; /* the server's own number of the version, as it was answered; empty: it is about none */
+    size_t version_size;
+    const uint8_t *body; /* _CREATE: the version's bytes, for the server to keep; _ESCROW: a recovery key as text; _PAGE: the
+                            cursor that the last page's answer gave, empty: the first page; else empty */
+    size_t body_size;
+    size_t entry_count; /* _PUT: how many there are */
+    uint8_t place[PAWL_BACKUP_PLACE_SIZE]; /* _ITEM */
+} pawl_backup_request;
+
+/* What a server has at a place. Of two at one place it keeps the one whose (first, order) is lower, and of two that are
+ * alike in that the one that is there. Who writes a server finds both in the bytes: pawl_backup_entry_rank. */
+typedef struct pawl_backup_entry {
+    uint32_t struct_size;
+    uint32_t first; /* below 2^31, as the other; both may be zero in a reply */
+    uint32_t order;
+    uint32_t flags; /* must be 0 */
+    uint8_t place[PAWL_BACKUP_PLACE_SIZE];
+    const uint8_t *bytes;
+    size_t bytes_size;
+} pawl_backup_entry;
+
+pawl_status pawl_view_item_backup_request(const pawl_view *view, size_t row, pawl_backup_request *request);
+/* `index` below entry_count, in any order. PAWL_MISUSE_ROW. */
+pawl_status pawl_view_item_backup_entry(const pawl_view *view, size_t row, size_t index, pawl_backup_entry *entry);
+/* Fills `first` and `order` by `bytes`. PAWL_CORRUPT: no entry. Since ABI 1. */
+pawl_status pawl_backup_entry_rank(const void *bytes, size_t size, uint32_t *first, uint32_t *order);
+
+/* How a request ended. */
+#define PAWL_REPLY_DONE 0
+#define PAWL_REPLY_WRONG_VERSION 1 /* the version is there, and not the current one any more */
+#define PAWL_REPLY_NO_VERSION 2    /* there is no such version; to _VERSION: there is none at all */
+#define PAWL_REPLY_NO_ITEM 3       /* nothing is at this place of the version */
+#define PAWL_REPLY_RATE_LIMITED 4  /* later; until_ns, or 0 if the server does not say */
+#define PAWL_REPLY_FAILED 5        /* anything else: it is tried again later */
+
+typedef struct pawl_backup_reply {
+    uint32_t struct_size;
+    uint32_t result; /* PAWL_REPLY_* */
+    int64_t until_ns;
+    uint64_t count;      /* _VERSION, _PUT: entries that the server has in the version */
+    const void *version; /* _VERSION, _CREATE: the server's number of it, 1-64 bytes of UTF-8 without NUL */
+    size_t version_size;
+    const void *body; /* _VERSION: the bytes that it was made of; _PAGE: the next page's cursor, at most 64 bytes, empty:
+                         this was the last one */
+    size_t body_size;
+    const pawl_backup_entry *entries; /* _PAGE, _ITEM */
+    size_t entry_count;               /* at most 10000 */
+} pawl_backup_reply;
+
+/* Answers a request and settles it. What was fetched is checked, opened and kept, a few entries at a time, so that others
+ * can write meanwhile; what is answered twice, or is not wanted any more, changes nothing. An answer that makes no sense
+ * counts as PAWL_REPLY_FAILED. PAWL_NOT_FOUND: no item ever had this number. PAWL_MISUSE_FLAGS: not a backup's request.
+ * PAWL_STATE_BATCH: entries given to a batch. Since ABI 1. */
+pawl_status pawl_backup_answer(pawl_store *store, uint64_t seq, const pawl_backup_reply *reply);
 
 #ifdef __cplusplus
 }

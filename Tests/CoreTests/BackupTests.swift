@@ -23,10 +23,21 @@ private struct Desk {
 
     mutating func give(_ input: Backup.Input) throws {
         let outcome = try machine.step(input, now: now, random: 7)
+        for (number, request) in outcome.requests {
+            // What fits into a request.
+            guard case .putItems(let version, let after, let upTo) = request, upTo - after > 256
+            else {
+                asked.append((number, request))
+                continue
+            }
+            machine.cutBatch(at: after + 256)
+            asked.append((number, .putItems(version, after: after, upTo: after + 256)))
+        }
         machine = try Backup(decoding: machine.encoded())
-        asked += outcome.requests
         events += outcome.events
     }
+
+    mutating func change() throws { try give(.itemsChanged(1, areStored: false)) }
 
     /// Answers the last request, or the last but so many.
     mutating func answer(_ answer: Backup.Answer, before: Int = 0) throws {
@@ -266,12 +277,16 @@ private func version(
     @Test func uploadsGoOnInTheRightVersion() throws {
         var desk = try Desk(active: secret(1))
         let first = try #require(desk.snapshot.active)
-        for _ in 0..<600 { try desk.give(.itemChanged) }
+        try desk.change()
+        #expect(desk.last == "create 1" && desk.machine.deadline == Int64.min)
+        try desk.wait()
         #expect(desk.last == "put 1 0...1")
+        for _ in 0..<599 { try desk.change() }
+        #expect(desk.machine.deadline == nil)
         try desk.answer(.stored(count: 1))
         #expect(desk.last == "put 1 1...257")
         // What changes while a batch is out comes in a later one.
-        try desk.give(.itemChanged)
+        try desk.change()
         try desk.answer(.stored(count: 0))
         #expect(desk.last == "put 1 257...513" && desk.snapshot.pending == 344)
         try desk.answer(.rateLimited(until: desk.now + 77_000_000_000))
@@ -291,6 +306,28 @@ private func version(
         #expect(desk.snapshot.active == second && desk.snapshot.pending == 601)
         try desk.wait()
         #expect(desk.last == "put 2 0...256")
+    }
+
+    /// What came from the active version need not go there, unless something else is on its way to it.
+    @Test func whatWasRestoredIsNotUploaded() throws {
+        var desk = try Desk(active: secret(1))
+        try desk.give(.itemsChanged(20, areStored: true))
+        #expect(desk.snapshot.pending == 0 && desk.machine.changes == 20)
+        #expect(desk.machine.deadline == nil)
+        try desk.change()
+        try desk.give(.itemsChanged(5, areStored: true))
+        #expect(desk.snapshot.pending == 6)
+        try desk.wait()
+        #expect(desk.last == "put 1 20...26")
+        try desk.give(.itemsChanged(1, areStored: true))
+        try desk.answer(.stored(count: 6))
+        #expect(desk.last == "put 1 26...27")
+        // The next version has none of it.
+        try desk.answer(.stored(count: 7))
+        try desk.give(.reset(secret: secret(2), escrow: false))
+        try desk.answer(.current(#require(desk.snapshot.active), count: 0))
+        try desk.answer(.created(number: [50]))
+        #expect(desk.snapshot.pending == 27)
     }
 
     /// The server has a version that the answer does not name: it is asked, whatever the error says.
@@ -415,7 +452,7 @@ private func version(
         try desk.give(.stop)
         let count = desk.asked.count
         for input in [
-            .itemChanged, .checkAndEnable, .reset(secret: try secret(2), escrow: true),
+            .itemsChanged(1, areStored: false), .checkAndEnable, .reset(secret: try secret(2), escrow: true),
             .restore(acceptsOlder: false), .fetch(subject(1)), .askForSecret, .deadline,
         ] as [Backup.Input] {
             try desk.give(input)
@@ -466,7 +503,7 @@ private func version(
 
     @Test func damagedRecordsAreRefusedOrSound() throws {
         var desk = try Desk(active: secret(1))
-        try desk.give(.itemChanged)
+        try desk.change()
         try desk.give(.fetch(subject(1)))
         try desk.answer(.noKey)
         try desk.give(.fetch(subject(2)))
@@ -491,7 +528,9 @@ private func version(
                     })
                 else { continue }
                 #expect(try array(machine.encoded()) == bad || bad[place] != good[place])
-                for input in [.deadline, .itemChanged, .checkAndEnable, .load] as [Backup.Input] {
+                for input in [
+                    .deadline, .itemsChanged(1, areStored: true), .checkAndEnable, .load,
+                ] as [Backup.Input] {
                     _ = try? machine.step(input, now: 5, random: .max)
                 }
                 for number in 0..<12 as Range<UInt64> {
@@ -503,17 +542,10 @@ private func version(
 }
 
 @Suite struct BackupItemTests {
-    private static let nonce = [UInt8](repeating: 3, count: BackupItem.nonceSize)
-
     private func seal(
-        _ item: BackupItem, _ text: String, _ keys: BackupKeys, _ version: Digest,
-        nonce: [UInt8] = nonce
+        _ item: BackupItem, _ text: String, _ keys: BackupKeys, _ version: Digest
     ) throws -> [UInt8] {
-        try withText(text) { content in
-            try nonce.withUnsafeBytes {
-                try array(item.seal(content, nonce: $0, keys, version: version))
-            }
-        }
+        try withText(text) { try array(item.seal($0, keys, version: version)) }
     }
 
     private func open(
@@ -589,7 +621,7 @@ private func version(
         #expect(throws: Failure.auth) { try open(wire, place, others, version) }
         #expect(throws: Failure.auth) { try open(wire, place, keys, .none) }
         let credential = BackupItem(
-            .credential(subject(4), version: .max), writer: subject(2), number: 10, first: 0,
+            .credential(subject(4)), writer: subject(2), number: 10, first: 0,
             .imported)
         let second = try seal(credential, "", keys, version)
         #expect(try open(second, keys.place(of: credential.name), keys, version).0 == credential)
@@ -606,12 +638,10 @@ private func version(
         var items: [(place: Identifier, wire: [UInt8])] = []
         for number in 0..<60 {
             let item = BackupItem(
-                .credential(subject(dice.below(7)), version: 1), writer: subject(dice.below(2)),
+                .credential(subject(dice.below(7))), writer: subject(dice.below(2)),
                 number: UInt64(number), first: UInt32(dice.below(3)),
                 dice.oneIn(2) ? .own : .imported)
-            let nonce = (0..<BackupItem.nonceSize).map { _ in UInt8(dice.below(256)) }
-            items.append(
-                (try keys.place(of: item.name), try seal(item, "x", keys, version, nonce: nonce)))
+            items.append((try keys.place(of: item.name), try seal(item, "x", keys, version)))
         }
         var end: [Identifier: [UInt8]]?
         for _ in 0..<200 {
@@ -694,7 +724,7 @@ private func version(
         var shown: [Identifier: (writer: Identifier, entry: BackupManifest.Entry)] = [:]
         for number in 1...4 as ClosedRange<UInt64> {
             let item = BackupItem(
-                .credential(subject(Int(number)), version: 1), writer: subject(1), number: number,
+                .credential(subject(Int(number))), writer: subject(1), number: number,
                 first: 5, .own)
             let entry = try entry(item, seal(item, "x", keys, version), keys)
             listing.append(entry)
@@ -710,7 +740,7 @@ private func version(
             _ place: Int, writer: Int = 1, number: UInt64, first: UInt32
         ) throws -> (writer: Identifier, entry: BackupManifest.Entry) {
             let item = BackupItem(
-                .credential(subject(place), version: 1), writer: subject(writer), number: number,
+                .credential(subject(place)), writer: subject(writer), number: number,
                 first: first, .own)
             return (subject(writer), try entry(item, seal(item, "y", keys, version), keys))
         }

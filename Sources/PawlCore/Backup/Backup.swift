@@ -28,8 +28,6 @@ package struct Backup {
     /// Versions to be deleted, and secrets that wait.
     static let doomedLimit = 8
     static let receivedLimit = 4
-    /// In changes.
-    package static let batchLimit: UInt64 = 256
     /// The longest that a server can make this wait.
     package static let longest = 24 * Backoff.hour
 
@@ -95,7 +93,8 @@ package struct Backup {
         var next = self
         var turn = Turn(now: now, random: random)
         try next.take(input, &turn)
-        next.goOn(&turn)
+        // What has changed is looked for in a transaction of its own, which sees all of it.
+        if case .itemsChanged = input {} else { next.goOn(&turn) }
         next.tell(since: snapshot, &turn.outcome)
         self = next
         return turn.outcome
@@ -141,7 +140,7 @@ package struct Backup {
             guard generation > highest, generation <= BackupVersion.generationLimit else { return }
             highest = generation
             if active != nil { lose() }
-        case .itemChanged: if changes < UInt64.max { changes += 1 }
+        case .itemsChanged(let count, let areStored): change(count, areStored)
         case .restore(let acceptsOlder): startRestore(acceptsOlder, &turn)
         case .stopRestore: restore?.isStopped = true
         case .fetch(let place): fetch(place, &turn)
@@ -161,6 +160,12 @@ package struct Backup {
         case .stop: isStopped = true
         case .load: isStopped = false
         }
+    }
+
+    private mutating func change(_ count: UInt64, _ areStored: Bool) {
+        let isAllStored = upload.cursor == changes && upload.request == 0
+        changes += min(count, UInt64.max - changes)
+        if areStored, isAllStored, active != nil { upload.cursor = changes }
     }
 
     private mutating func make(_ goal: Goal, _ secret: SecretBuffer, _ escrow: Bool) throws(Failure)
@@ -438,11 +443,16 @@ package struct Backup {
         guard !isStopped else { return }
         if phase == .idle { goOnIdle(&turn) }
         if let active, upload.request == 0, upload.retryAt == nil, upload.cursor < changes {
-            upload.upTo = upload.cursor + min(Self.batchLimit, changes - upload.cursor)
+            upload.upTo = changes
             upload.request = ask(
                 .putItems(active, after: upload.cursor, upTo: upload.upTo), &turn)
         }
         goOnDownloading(&turn)
+    }
+
+    /// What is asked for goes no further than this: the rest is too much for one request.
+    package mutating func cutBatch(at change: UInt64) {
+        upload.upTo = min(max(change, upload.cursor), upload.upTo)
     }
 
     private mutating func goOnIdle(_ turn: inout Turn) {
@@ -464,7 +474,9 @@ package struct Backup {
         guard !isStopped else { return nil }
         var times: [Int64] = []
         if case .waiting(let until) = phase { times.append(until) }
-        if active != nil, upload.cursor < changes, let at = upload.retryAt { times.append(at) }
+        if active != nil, upload.request == 0, upload.cursor < changes {
+            times.append(upload.retryAt ?? Int64.min)
+        }
         if let restore, !restore.isStopped, let at = restore.retryAt { times.append(at) }
         return times.min()
     }

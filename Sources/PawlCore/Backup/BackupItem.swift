@@ -4,10 +4,12 @@ package import PawlCrypto
 ///
 /// Layout on the wire (little endian): format 1, first index 4, provenance 1, sealed name 89 (of: kind 1, id 16, detail 8,
 /// writer 16, number 8), sealed content. A server sees a place (a keyed hash of kind, id and detail), the rank, and sizes.
+/// A first index is below 2^31. That of a credential falls with each version: see `first(at:)`.
 package struct BackupItem: Equatable {
     /// What it is; the same in all accounts.
     package enum Name: Hashable {
-        case credential(Identifier, version: UInt64)
+        /// The hash of user, project and name. Its newest version takes the place of the one before.
+        case credential(Identifier)
         /// The chain key of one direction of a closed epoch.
         case history(session: Identifier, epoch: UInt32, from: Session.Side)
 
@@ -35,6 +37,12 @@ package struct BackupItem: Equatable {
             self.hash = hash
         }
 
+        /// For servers that compare two numbers below 2^31, the first index before this: provenance, then as much of the hash
+        /// as there is room for.
+        package var order: UInt32 {
+            UInt32((provenance &- 1) & 3) << 29 | hash.prefix >> 3
+        }
+
         package static func < (one: Rank, other: Rank) -> Bool {
             if one.first != other.first { return one.first < other.first }
             if one.provenance != other.provenance { return one.provenance < other.provenance }
@@ -44,11 +52,10 @@ package struct BackupItem: Equatable {
 
     package static let contentLimit = CredentialRules.secretLimit + 64 << 10
     package static let overhead = headerSize + sealedNameSize + Seal.overhead
-    package static let nonceSize = Seal.nonceSize
-    private static let headerSize = 6
+    static let headerSize = 6
     private static let factsSize = Name.size + Identifier.size + 8
     private static let sealedNameSize = factsSize + Seal.overhead
-    private static let format: UInt8 = 1
+    static let format: UInt8 = 1
 
     package let name: Name
     package let writer: Identifier
@@ -68,9 +75,10 @@ package struct BackupItem: Equatable {
         self.provenance = provenance
     }
 
-    /// What goes to the server. `nonce` was drawn for this alone.
+    /// What goes to the server: always the same bytes, so that it does not matter how often. The nonce is a hash of what is
+    /// sealed, under a key of this item alone.
     package func seal(
-        _ content: Bytes, nonce: Bytes, _ keys: BackupKeys, version: Digest
+        _ content: Bytes, _ keys: BackupKeys, version: Digest
     ) throws(Failure) -> SecretBuffer {
         guard content.count <= Self.contentLimit else { throw .limit(.secret) }
         let place = try keys.place(of: name)
@@ -87,13 +95,17 @@ package struct BackupItem: Equatable {
         try first.finish()
         let (sealedName, sealed) = rest.split(at: Self.sealedNameSize)
         let outside = try Self.outside(version, place, Bytes(header))
-        try Seal.close(
-            facts.bytes, key: keys.name, nonce: nonce, associated: outside.bytes, into: sealedName)
         let inside = try Self.inside(version, facts.bytes, Bytes(header))
         let key = try keys.item(inside.bytes)
+        let nonce = try SecretBuffer(count: Seal.nonceSize)
+        try KeyedHash.derive(
+            into: nonce.mutableBytes, key: key.bytes, label: "pawl/1 backup nonce", content)
         try Seal.close(
-            content, key: key.bytes, nonce: nonce, associated: inside.bytes, into: sealed)
-        withExtendedLifetime((facts, outside, inside, key, keys)) {}
+            facts.bytes, key: keys.name, nonce: nonce.bytes, associated: outside.bytes,
+            into: sealedName)
+        try Seal.close(
+            content, key: key.bytes, nonce: nonce.bytes, associated: inside.bytes, into: sealed)
+        withExtendedLifetime((facts, outside, inside, key, nonce, keys)) {}
         return out
     }
 
@@ -126,9 +138,19 @@ package struct BackupItem: Equatable {
         return (item, content)
     }
 
+    /// The first index of a credential's version that was written at `time`: that which was written later is better. In
+    /// minutes, so that there is one for thousands of years; `known`: of the version before, which it is better than.
+    package static func first(at time: Int64, after known: UInt32?) -> UInt32 {
+        let highest = UInt32(Int32.max)
+        let minutes = UInt32(clamping: max(time, 0) / Backoff.minute)
+        let byTime = highest - min(minutes, highest)
+        guard let known else { return byTime }
+        return min(byTime, known > 0 ? known - 1 : 0)
+    }
+
     /// Needs no key: a server can tell which of two items stays.
     package static func rank(of wire: Bytes) throws(Failure) -> Rank {
-        guard wire.count >= overhead else { throw .corrupt(.record) }
+        guard wire.count >= headerSize else { throw .corrupt(.record) }
         let (first, provenance) = try header(Bytes(rebasing: wire[..<headerSize]))
         return Rank(
             first: first, provenance: provenance,
@@ -177,10 +199,10 @@ package struct BackupItem: Equatable {
 extension BackupItem.Name {
     func write(to writer: inout ByteWriter) {
         switch self {
-        case .credential(let id, let version):
+        case .credential(let id):
             writer.integer(UInt8(1))
             id.withBytes { writer.append($0) }
-            writer.integer(version)
+            writer.integer(UInt64(0))
         case .history(let session, let epoch, let side):
             writer.integer(UInt8(2))
             session.withBytes { writer.append($0) }
@@ -193,7 +215,9 @@ extension BackupItem.Name {
         let kind = try reader.integer(UInt8.self)
         let id = try Identifier(reader.take(Identifier.size))
         switch kind {
-        case 1: self = .credential(id, version: try reader.integer(UInt64.self))
+        case 1:
+            self = .credential(id)
+            guard try reader.integer(UInt64.self) == 0 else { throw .version }
         case 2:
             let epoch = try reader.integer(UInt32.self)
             let number = try reader.integer(UInt32.self)

@@ -50,9 +50,24 @@ package final class BackupKeys {
 
     /// The id of an item on the wire.
     package func place(of name: BackupItem.Name) throws(Failure) -> Identifier {
+        try place { name.write(to: &$0) }
+    }
+
+    /// That of a writer's manifest, or with a number of a page of its listing.
+    package func place(of writer: Identifier, page: UInt64?) throws(Failure) -> Identifier {
+        try place { (name) in
+            name.integer(UInt8(page == nil ? 0xFF : 0xFE))
+            writer.withBytes { name.append($0) }
+            name.integer(page ?? 0)
+        }
+    }
+
+    private func place(
+        _ write: (inout ByteWriter) -> Void
+    ) throws(Failure) -> Identifier {
         let message = try SecretBuffer(count: BackupItem.Name.size)
         var writer = ByteWriter(message.mutableBytes)
-        name.write(to: &writer)
+        write(&writer)
         try writer.finish()
         let out = try SecretBuffer(count: Identifier.size)
         try KeyedHash.derive(

@@ -152,7 +152,7 @@ package struct BackupManifest: Equatable {
     }
 
     /// How many entries a page has; the last one may have fewer.
-    package static let pageSize = 512
+    package static let pageSize = 128
 
     package static func page(_ entries: [Entry]) throws(Failure) -> SecretBuffer {
         guard (1...pageSize).contains(entries.count) else { throw .misuse(.size) }

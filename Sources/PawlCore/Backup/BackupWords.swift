@@ -86,7 +86,9 @@ extension Backup {
         case recoveryKeyGiven(SecretBuffer)
         /// A generation that such an account has seen.
         case seen(generation: UInt64)
-        case itemChanged
+        /// So many changes, numbered from the last one on. `areStored`: the active version has them, as they were restored
+        /// from it.
+        case itemsChanged(UInt64, areStored: Bool)
         /// All that the active version has, or the older one that is offered. Goes on where it was stopped.
         case restore(acceptsOlder: Bool)
         case stopRestore
@@ -105,7 +107,7 @@ extension Backup {
         case escrow(SecretBuffer)
         case createVersion(BackupVersion.Body)
         case deleteVersion(BackupVersion)
-        /// Those whose last change is in `after + 1 ... upTo`; there may be none.
+        /// Those whose last change is in `after + 1 ... upTo`; there may be none. See `cutBatch`.
         case putItems(BackupVersion, after: UInt64, upTo: UInt64)
         case getPage(BackupVersion, cursor: [UInt8])
         case getItem(BackupVersion, Identifier)

@@ -42,6 +42,9 @@ package struct Digest: Hashable, Comparable {
         for word in [a, b, c, d] { writer.integer(word) }
     }
 
+    /// The first 4 bytes, in their order.
+    var prefix: UInt32 { UInt32(truncatingIfNeeded: a.byteSwapped >> 32) }
+
     /// The order of the bytes.
     package static func < (one: Digest, other: Digest) -> Bool {
         (one.a.byteSwapped, one.b.byteSwapped, one.c.byteSwapped, one.d.byteSwapped)

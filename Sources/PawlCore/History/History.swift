@@ -70,6 +70,10 @@ extension Session {
         direction == .sent ? outgoingFilter : incomingFilter
     }
 
+    func from(_ direction: History.Direction) -> Side {
+        direction == .sent ? side : side.other
+    }
+
     /// What the end of a session closes: nothing is sent or accepted in it from now on.
     package var ending: [History.Change] {
         var history = History()

@@ -1,0 +1,187 @@
+package import PawlCrypto
+
+/// What a server has at a place: an item, or what one writer says of its items. All begin with the same header, by which
+/// a server tells which of two stays (`BackupItem.Rank`).
+///
+/// Layout (little endian): format 1, first index 4, kind 1 (1 and 2: an item; 3: a manifest; 4: a page of a listing). A
+/// manifest follows as `BackupManifest` has it, and stays if its counter is higher; a page (writer 16, number 8, entries) if
+/// it has more entries.
+package enum BackupWire {
+    case item
+    case manifest
+    case page(Page)
+
+    package struct Page {
+        package let writer: Identifier
+        /// From 0.
+        package let number: UInt64
+        package let entries: Bytes
+    }
+
+    private static let manifest: UInt8 = 3
+    private static let page: UInt8 = 4
+    private static let pageHeadSize = Identifier.size + 8
+
+    package init(_ wire: Bytes) throws(Failure) {
+        var reader = ByteReader(wire)
+        try reader.format(BackupItem.format)
+        _ = try reader.integer(UInt32.self)
+        switch try reader.integer(UInt8.self) {
+        case 1, 2: self = .item
+        case Self.manifest: self = .manifest
+        case Self.page:
+            self = .page(
+                Page(
+                    writer: try Identifier(reader.take(Identifier.size)),
+                    number: try reader.integer(UInt64.self), entries: reader.rest()))
+        default: throw .version
+        }
+    }
+
+    /// What is behind the header.
+    package static func body(of wire: Bytes) throws(Failure) -> Bytes {
+        var reader = ByteReader(wire)
+        _ = try reader.take(BackupItem.headerSize)
+        return reader.rest()
+    }
+
+    package static func manifest(_ encoded: Bytes, counter: UInt64) throws(Failure) -> SecretBuffer {
+        try write(manifest, rising: counter, encoded.count) { (writer) in writer.append(encoded) }
+    }
+
+    package static func page(
+        _ number: UInt64, of writer: Identifier, _ entries: Bytes
+    ) throws(Failure) -> SecretBuffer {
+        let count = UInt64(entries.count / BackupManifest.Entry.size)
+        return try write(page, rising: count, pageHeadSize + entries.count) { (sink) in
+            writer.withBytes { sink.append($0) }
+            sink.integer(number)
+            sink.append(entries)
+        }
+    }
+
+    private static func write(
+        _ kind: UInt8, rising: UInt64, _ size: Int, _ body: (inout ByteWriter) -> Void
+    ) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: BackupItem.headerSize + size)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(BackupItem.format)
+        writer.integer(UInt32(Int32.max) - UInt32(clamping: min(rising, UInt64(Int32.max))))
+        writer.integer(kind)
+        body(&writer)
+        try writer.finish()
+        return buffer
+    }
+}
+
+/// How far the listing of a version is that this account writes, without its pages.
+///
+/// Layout (little endian): format 1, hash of the version 32, entries 8, number of the last one 8, root of the full pages 32.
+package struct BackupListing: Equatable {
+    private static let format: UInt8 = 1
+
+    package let version: Digest
+    package private(set) var count: UInt64 = 0
+    /// 0: nothing is listed.
+    package private(set) var last: UInt64 = 0
+    private var root = Digest.none
+
+    package init(of version: Digest) { self.version = version }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        version = try Digest(&reader)
+        count = try reader.integer(UInt64.self)
+        last = try reader.integer(UInt64.self)
+        root = try Digest(&reader)
+        try reader.finish()
+    }
+
+    package func encoded() throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 1 + 2 * Digest.size + 16)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        version.write(to: &writer)
+        writer.integer(count)
+        writer.integer(last)
+        root.write(to: &writer)
+        try writer.finish()
+        return buffer
+    }
+
+    /// The page that the next entry goes to.
+    package var page: UInt64 { count / UInt64(BackupManifest.pageSize) }
+
+    /// Adds an entry to the page that it goes to. An item that is listed already, after an upload that failed, is not
+    /// listed again.
+    package mutating func add(
+        _ entry: BackupManifest.Entry, to page: inout [BackupManifest.Entry], _ keys: BackupKeys
+    ) throws(Failure) {
+        page.append(entry)
+        last = entry.number
+        count &+= 1
+        guard page.count == BackupManifest.pageSize else { return }
+        let bytes = try BackupManifest.page(page)
+        root = try BackupManifest.root(after: root, bytes.bytes, keys)
+        withExtendedLifetime(bytes) {}
+    }
+
+    /// The root of all; `page`: the last one, if it is not full.
+    package func root(
+        with page: [BackupManifest.Entry], _ keys: BackupKeys
+    ) throws(Failure) -> Digest {
+        guard !page.isEmpty else { return root }
+        let bytes = try BackupManifest.page(page)
+        let whole = try BackupManifest.root(after: root, bytes.bytes, keys)
+        withExtendedLifetime(bytes) {}
+        return whole
+    }
+}
+
+/// What a store knows of an item that it backs up.
+///
+/// Layout (little endian): format 1, number of its last change 8, first index 4, provenance 1, id 16.
+package struct BackupEntry {
+    private static let format: UInt8 = 1
+
+    package let number: UInt64
+    package let first: UInt32
+    package let provenance: BackupItem.Provenance
+    /// Of a credential; else zeros.
+    package let id: Identifier
+
+    package init(
+        number: UInt64, first: UInt32, _ provenance: BackupItem.Provenance, id: Identifier
+    ) {
+        self.number = number
+        self.first = first
+        self.provenance = provenance
+        self.id = id
+    }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        number = try reader.integer(UInt64.self)
+        first = try reader.integer(UInt32.self)
+        guard
+            let provenance = BackupItem.Provenance(rawValue: try reader.integer(UInt8.self))
+        else { throw .corrupt(.record) }
+        self.provenance = provenance
+        id = try Identifier(reader.take(Identifier.size))
+        try reader.finish()
+    }
+
+    package func encoded() throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 14 + Identifier.size)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        writer.integer(number)
+        writer.integer(first)
+        writer.integer(provenance.rawValue)
+        id.withBytes { writer.append($0) }
+        try writer.finish()
+        return buffer
+    }
+}
