@@ -353,10 +353,10 @@ class Accounts:
         found = _abi.Received()
         with Borrowed(frame) as (address, size):
             given = _abi.Frame(flags=_keep(keep), bytes=address, size=size)
-            text = self._opened(library.pawl_account_receive, size, found, _id(account), given)
+            text = self._plaintext(library.pawl_account_receive, size, found, _id(account), given)
         return _received(found.flags, found, text)
 
-    def _opened(self, function: Any, size: int, found: Any, *frame: Any) -> bytes:
+    def _plaintext(self, function: Any, size: int, found: Any, *frame: Any) -> bytes:
         """The text of a frame of `size` bytes; `function` tells the rest in `found`."""
         written = c_size_t()
         out = ctypes.create_string_buffer(size)
@@ -460,7 +460,7 @@ class Accounts:
         """
         found = _abi.HistoryMessage()
         with Borrowed(frame) as (address, size):
-            text = self._opened(
+            text = self._plaintext(
                 library.pawl_history_decrypt, size, found, _id(account), address, size
             )
         return _history_message(found, text)
