@@ -716,6 +716,7 @@ def item_row(view: c_void_p, row: int) -> Item:
     name = text(found.peer_name, found.peer_name_size)
     event = Event(found.what) if kind is ItemKind.EVENT else None
     request = Request(found.what) if kind is ItemKind.REQUEST else None
+    has_body = kind is ItemKind.FRAME or event is Event.BACKUP_FINDING
     carries = request in (Request.PUBLISH, Request.PUBLISH_KEYS)
     published = found.count + (request is Request.PUBLISH) if carries else 0
     return Item(
@@ -728,7 +729,7 @@ def item_row(view: c_void_p, row: int) -> Item:
         account=bytes(found.account),
         session=session if any(session) else None,
         peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
-        body=copied(found.body, found.body_size) if kind is ItemKind.FRAME else b"",
+        body=copied(found.body, found.body_size) if has_body else b"",
         packages=tuple(_published(view, row, index) for index in range(published)),
         backup=item_backup(view, row) if event in _OF_BACKUP else None,
         backup_request=item_backup_request(view, row) if request in _TO_BACKUP else None,

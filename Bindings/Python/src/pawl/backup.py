@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers that keep backups: a Matrix homeserver, or this process's memory.
 
-    transport = MatrixTransport("https://matrix.example", access_token)
-    for item in store.items():
-        if not serve(store, item, transport):
-            ...  # another item
+    with MatrixTransport("https://matrix.example", access_token) as transport:
+        for item in store.items():
+            if not serve(store, item, transport):
+                ...  # another item
 
 They see opaque bytes. What a server of one's own has to do is what `MemoryServer` does.
 """
@@ -22,7 +22,8 @@ from ctypes import byref, c_uint32
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol, Tuple
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol, Tuple, Type
 from urllib.parse import quote, urlencode, urlsplit
 
 from ._abi import Borrowed, library
@@ -138,6 +139,8 @@ class MemoryServer:
 
     def _carry_out(self, request: BackupRequest) -> BackupReply:
         what = request.what
+        if what not in _ASKS:
+            raise _not_for_servers(request)
         if what is Request.BACKUP_CREATE:
             self._made += 1
             self.versions[str(self._made)] = MemoryVersion(request.body)
@@ -159,12 +162,11 @@ class MemoryServer:
             return BackupReply(count=len(version.entries))
         if what is Request.BACKUP_PAGE:
             return version.page(request.body, self._page)
-        if what is Request.BACKUP_ITEM and request.place is not None:
-            data = version.entries.get(request.place)
-            if data is None:
-                return BackupReply(BackupResult.NO_ITEM)
-            return BackupReply(entries=(BackupEntry(request.place, data),))
-        raise _not_for_servers(request)
+        place = request.place or b""
+        data = version.entries.get(place)
+        if data is None:
+            return BackupReply(BackupResult.NO_ITEM)
+        return BackupReply(entries=(BackupEntry(place, data),))
 
 
 def _not_for_servers(request: BackupRequest) -> ValueError:
@@ -243,9 +245,20 @@ class MatrixTransport:
             return BackupReply(BackupResult.FAILED, detail=type(error).__name__)
 
     def close(self) -> None:
-        """Closes what is open; the next request connects again."""
+        """Closes what is open, as `with` does; the next request connects again."""
         while self._idle:
             self._idle.pop().close()
+
+    def __enter__(self) -> MatrixTransport:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
 
     # ------------------------------------------------------------ requests
 
@@ -393,8 +406,8 @@ class MatrixTransport:
                 connection, is_new = self._connect(), True
             try:
                 connection.request(method, target, body, headers)
-                response = connection.getresponse()
-                data = self._read(response)
+                with connection.getresponse() as response:
+                    data = self._read(response)
             except BaseException as error:
                 connection.close()
                 # The server may have closed one that was idle.

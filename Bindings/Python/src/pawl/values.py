@@ -973,7 +973,7 @@ class Item:
     """The id of the session it is about."""
     peer: Identity
     body: bytes = field(repr=False)
-    """The frame, else empty."""
+    """The frame; of a backup's finding the place, or the writer, that it is about; else empty."""
     packages: Tuple[Union[Package, OneTimeKey], ...] = field(repr=False)
     """Of a request to publish: the package, unless it is there already, then its one-time keys."""
     backup: Optional[Backup]
