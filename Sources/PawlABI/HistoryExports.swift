@@ -62,6 +62,7 @@ public func pawl_view_history(
         }
         let (place, record) = (rows[row].place, rows[row].record)
         history.flags = record.isClosed ? UInt32(PAWL_HISTORY_CLOSED) : 0
+        if record.isImported { history.flags |= UInt32(PAWL_HISTORY_IMPORTED) }
         copy(place.session, to: &history.session)
         history.epoch = place.epoch
         history.direction = UInt32(place.direction.rawValue)
