@@ -1526,7 +1526,7 @@ typedef struct pawl_backup_reply {
     const void *body; /* _VERSION: the bytes that it was made of; _PAGE: the next page's cursor, at most 64 bytes, empty:
                          this was the last one */
     size_t body_size;
-    const pawl_backup_entry *entries; /* _PAGE, _ITEM */
+    const pawl_backup_entry *entries; /* _PAGE, _ITEM; all of one struct_size */
     size_t entry_count;               /* at most 10000 */
 } pawl_backup_reply;
 

@@ -72,6 +72,7 @@ private func number(_ state: Failure.State) -> pawl_status {
     case .reservation: PAWL_STATE_RESERVATION
     case .mode: PAWL_STATE_MODE
     case .rotation: PAWL_STATE_ROTATION
+    case .backup: PAWL_STATE_BACKUP
     }
 }
 
@@ -229,6 +230,11 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         (
             "PAWL_STATE_ROTATION",
             "This account's key packages rotate by themselves: use pawl_rotation_now."
+        )
+    case PAWL_STATE_BACKUP:
+        (
+            "PAWL_STATE_BACKUP",
+            "This account's backup has no key or no version yet; create, recover or enable it first."
         )
     case PAWL_STATE_MODE:
         (

@@ -113,18 +113,25 @@ public func pawl_recovery_key_generate(
     out_len?.pointee = 0
     clear(out, out_size, upTo: Int(PAWL_RECOVERY_SIZE_MAX))
     return boundary { () throws(Failure) in
-        let length = try output(out_len)
-        guard out_size >= 0 else { throw .misuse(.size) }
-        let text = try RecoveryKey.generate(recoveryKind(kind))
-        guard out_size > text.count else {
-            length.pointee = text.count + 1
-            throw .buffer
-        }
-        let out = try output(out)
-        for (index, letter) in text.bytes.enumerated() { out[index] = CChar(bitPattern: letter) }
-        out[text.count] = 0
-        length.pointee = text.count
+        try write(RecoveryKey.generate(recoveryKind(kind)), out, out_size, out_len)
     }
+}
+
+/// A recovery key, NUL-terminated.
+func write(
+    _ text: SecretBuffer, _ out: UnsafeMutablePointer<CChar>?, _ out_size: Int,
+    _ out_len: UnsafeMutablePointer<Int>?
+) throws(Failure) {
+    let length = try output(out_len)
+    guard out_size >= 0 else { throw .misuse(.size) }
+    guard out_size > text.count else {
+        length.pointee = text.count + 1
+        throw .buffer
+    }
+    let out = try output(out)
+    for (index, letter) in text.bytes.enumerated() { out[index] = CChar(bitPattern: letter) }
+    out[text.count] = 0
+    length.pointee = text.count
 }
 
 // MARK: Batches

@@ -31,6 +31,7 @@ package enum Failure: Error, Equatable {
     package enum State: Equatable {
         case batch, conflict, withdrawn, lastSlot, noVault
         case identity, receiveOnly, suite, ownIdentity, reservation, mode, rotation
+        case backup
     }
     package enum Limit: Equatable {
         case secret, attributes, slots, memory, counter

@@ -73,8 +73,8 @@ REKEY = [
 
 BACKUP = [
     ("the event comes before what it tells of",
-     "        // What has changed is looked for",
-     "        next.tell(since: snapshot, &turn.outcome)\n        // What has changed is looked for"),
+     "        next.goOn(&turn)\n        next.tell(since: snapshot, &turn.outcome)\n",
+     "        next.tell(since: snapshot, &turn.outcome)\n        next.goOn(&turn)\n"),
     ("the key is said to be cached while the server is asked",
      "if let active, active != before.active { events.append(.keyCached(active)) }",
      "if let body = making?.body, let next = try? BackupVersion(number: [65], body: body) {\n"

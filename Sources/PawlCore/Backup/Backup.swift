@@ -94,7 +94,11 @@ package struct Backup {
         var turn = Turn(now: now, random: random)
         try next.take(input, &turn)
         // What has changed is looked for in a transaction of its own, which sees all of it.
-        if case .itemsChanged = input {} else { next.goOn(&turn) }
+        if case .itemsChanged = input {
+            self = next
+            return turn.outcome
+        }
+        next.goOn(&turn)
         next.tell(since: snapshot, &turn.outcome)
         self = next
         return turn.outcome
@@ -437,6 +441,9 @@ package struct Backup {
     }
 
     // MARK: What follows
+
+    /// Whether own accounts were asked for the secret under this number.
+    package func isAsked(_ request: UInt64) -> Bool { request != 0 && request == secretRequest }
 
     /// All that is wanted and not under way.
     private mutating func goOn(_ turn: inout Turn) {

@@ -15,7 +15,12 @@ extension Backup {
 
         package init() {}
 
-        mutating func add(_ other: Progress) {
+        /// All that were looked at.
+        package var count: UInt64 {
+            imported &+ known &+ improved &+ undecryptable &+ malformed
+        }
+
+        package mutating func add(_ other: Progress) {
             imported &+= other.imported
             known &+= other.known
             improved &+= other.improved
@@ -49,13 +54,40 @@ extension Backup {
         var until: Int64
     }
 
-    static let cursorLimit = 64
+    package static let cursorLimit = 64
     static let fetchLimit = 16
     static let missLimit = 64
 
     /// How far a restore is; nil: none is under way.
     package var restoring: (progress: Progress, isStopped: Bool)? {
         restore.map { ($0.progress, $0.isStopped) }
+    }
+
+    /// What a request that is out is to bring; nil: nobody waits for it any more.
+    package func download(_ request: UInt64) -> Download? {
+        if let restore, restore.request == request {
+            return Download(version: restore.version, cursor: restore.cursor)
+        }
+        let fetch = fetches.first { $0.request == request }
+        guard let fetch, let active else { return nil }
+        return Download(version: active, place: fetch.place)
+    }
+
+    package struct Download {
+        package let version: BackupVersion
+        /// Of a page; nil: one item.
+        package private(set) var cursor: [UInt8]?
+        package private(set) var place: Identifier?
+
+        init(version: BackupVersion, cursor: [UInt8]) {
+            self.version = version
+            self.cursor = cursor
+        }
+
+        init(version: BackupVersion, place: Identifier) {
+            self.version = version
+            self.place = place
+        }
     }
 
     private func isReadable(_ version: BackupVersion) -> Bool {

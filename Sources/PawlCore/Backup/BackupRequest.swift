@@ -2,9 +2,9 @@ package import PawlCrypto
 
 /// What the body of a request in the outbox holds; its number is in the item.
 ///
-/// Layout (little endian), by what is asked: the version's body to create; the recovery key's text to put away; else number
-/// of the version (u8 length), and then the cursor of a page, the place 16 of an item, or entries, each: place 16, size 4,
-/// bytes.
+/// Layout (little endian): number of the version (u8 length; 0: it is about none), and then, by what is asked: the body of a
+/// version to create; the text of a recovery key to put away; the cursor of a page; the place 16 of an item; or entries to
+/// put, each: place 16, size 4, bytes.
 package struct BackupRequest {
     /// The server's number of the version; empty: it is about none.
     package let version: Bytes
@@ -59,6 +59,16 @@ package struct BackupRequest {
         _ version: BackupVersion, _ rest: Bytes
     ) throws(Failure) -> SecretBuffer {
         try write(version, rest.count) { (writer) in writer.append(rest) }
+    }
+
+    /// Of those that are about none.
+    package static func write(_ rest: Bytes) throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 1 + rest.count)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(UInt8(0))
+        writer.append(rest)
+        try writer.finish()
+        return buffer
     }
 
     private static func write(

@@ -13,10 +13,10 @@ extension Backup {
         package let acknowledged: UInt64
         package internal(set) var isUploading: Bool
         package let retryAt: Int64?
-        package let download: Download
+        package let download: Readiness
     }
 
-    package enum Download: Equatable {
+    package enum Readiness: Equatable {
         case ready(BackupVersion)
         case notReady(Reason)
 
@@ -37,7 +37,7 @@ extension Backup {
             retryAt: upload.retryAt, download: download)
     }
 
-    private var download: Download {
+    private var download: Readiness {
         if let active { return .ready(active) }
         if intent == .off { return .notReady(.off) }
         switch server {

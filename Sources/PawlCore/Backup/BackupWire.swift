@@ -18,8 +18,8 @@ package enum BackupWire {
         package let entries: Bytes
     }
 
-    private static let manifest: UInt8 = 3
-    private static let page: UInt8 = 4
+    private static let manifestKind: UInt8 = 3
+    private static let pageKind: UInt8 = 4
     private static let pageHeadSize = Identifier.size + 8
 
     package init(_ wire: Bytes) throws(Failure) {
@@ -28,8 +28,8 @@ package enum BackupWire {
         _ = try reader.integer(UInt32.self)
         switch try reader.integer(UInt8.self) {
         case 1, 2: self = .item
-        case Self.manifest: self = .manifest
-        case Self.page:
+        case Self.manifestKind: self = .manifest
+        case Self.pageKind:
             self = .page(
                 Page(
                     writer: try Identifier(reader.take(Identifier.size)),
@@ -46,14 +46,14 @@ package enum BackupWire {
     }
 
     package static func manifest(_ encoded: Bytes, counter: UInt64) throws(Failure) -> SecretBuffer {
-        try write(manifest, rising: counter, encoded.count) { (writer) in writer.append(encoded) }
+        try write(manifestKind, rising: counter, encoded.count) { (writer) in writer.append(encoded) }
     }
 
     package static func page(
         _ number: UInt64, of writer: Identifier, _ entries: Bytes
     ) throws(Failure) -> SecretBuffer {
         let count = UInt64(entries.count / BackupManifest.Entry.size)
-        return try write(page, rising: count, pageHeadSize + entries.count) { (sink) in
+        return try write(pageKind, rising: count, pageHeadSize + entries.count) { (sink) in
             writer.withBytes { sink.append($0) }
             sink.integer(number)
             sink.append(entries)
@@ -183,5 +183,78 @@ package struct BackupEntry {
         id.withBytes { writer.append($0) }
         try writer.finish()
         return buffer
+    }
+}
+
+/// What a server had at a place, as a restore remembers it until it can be held against what its writer says.
+///
+/// Layout (little endian): format 1, writer 16, number 8, first index 4, provenance 1, hash 32, standing 1.
+package struct BackupShown {
+    package enum Standing: UInt8 {
+        case unlisted = 0
+        /// Its writer listed another one at its place, no better than this.
+        case other = 1
+        case listed = 2
+    }
+    private static let format: UInt8 = 1
+
+    package let writer: Identifier
+    package let number: UInt64
+    package let rank: BackupItem.Rank
+    package var standing = Standing.unlisted
+
+    package init(_ item: BackupItem, _ rank: BackupItem.Rank) {
+        writer = item.writer
+        number = item.number
+        self.rank = rank
+    }
+
+    package init(decoding buffer: SecretBuffer) throws(Failure) {
+        var reader = ByteReader(buffer.bytes)
+        try reader.format(Self.format)
+        writer = try Identifier(reader.take(Identifier.size))
+        number = try reader.integer(UInt64.self)
+        rank = BackupItem.Rank(
+            first: try reader.integer(UInt32.self), provenance: try reader.integer(UInt8.self),
+            hash: try Digest(&reader))
+        guard let standing = Standing(rawValue: try reader.integer(UInt8.self)) else {
+            throw .corrupt(.record)
+        }
+        self.standing = standing
+        try reader.finish()
+    }
+
+    package func encoded() throws(Failure) -> SecretBuffer {
+        let buffer = try SecretBuffer(count: 1 + Identifier.size + 8 + 5 + Digest.size + 1)
+        var writer = ByteWriter(buffer.mutableBytes)
+        writer.integer(Self.format)
+        self.writer.withBytes { writer.append($0) }
+        writer.integer(number)
+        writer.integer(rank.first)
+        writer.integer(rank.provenance)
+        rank.hash.write(to: &writer)
+        writer.integer(standing.rawValue)
+        try writer.finish()
+        return buffer
+    }
+
+    /// What is wrong with it, where `writer` listed `entry`.
+    package mutating func compare(
+        _ entry: BackupManifest.Entry, of writer: Identifier
+    ) -> BackupManifest.Finding? {
+        if self.writer == writer, number == entry.number, rank == entry.rank {
+            standing = .listed
+            return nil
+        }
+        if entry.rank < rank { return .older(entry.place) }
+        if self.writer == writer, standing == .unlisted { standing = .other }
+        return nil
+    }
+
+    /// The same when all of its writer's listing was seen; `counter`: of its manifest, nil if there is none.
+    package func finding(at place: Identifier, counter: UInt64?) -> BackupManifest.Finding? {
+        if standing == .listed { return nil }
+        guard let counter, number < counter else { return .unlisted(place) }
+        return standing == .other ? .swapped(place) : .inserted(place)
     }
 }

@@ -12,6 +12,8 @@ package struct OutboxLane: Hashable {
         case events = 3
         /// The frames of a session that carry none: rekeying waits for no message.
         case control = 4
+        /// What an account's backup asks of its server: packages wait for none of it.
+        case backup = 5
     }
     package static let size = 1 + Identifier.size
 
@@ -87,13 +89,22 @@ package struct OutboxItem {
             session: session, peer: peer, body: body)
     }
 
+    /// `count`: the request's number.
+    package static func backup(
+        _ what: UInt32, count: UInt64, account: Identifier, body: Bytes
+    ) -> OutboxItem {
+        OutboxItem(
+            OutboxLane(.backup, account), what: what, count: count, account: account,
+            session: nil, peer: nil, body: body)
+    }
+
     package static func event(
         _ what: UInt32, count: UInt64 = 0, account: Identifier, session: Identifier?,
-        peer: Identity?
+        peer: Identity?, body: Bytes = .empty
     ) -> OutboxItem {
         OutboxItem(
             OutboxLane(.events, account), what: what, count: count, account: account,
-            session: session, peer: peer)
+            session: session, peer: peer, body: body)
     }
 
     package init(decoding buffer: SecretBuffer) throws(Failure) {

@@ -28,6 +28,8 @@ package enum JobKind: UInt8, CaseIterable {
     case verifyPublication = 12
     /// Remove a value from the vault that refused it; the subject is the value's id.
     case orphanRetry = 13
+    /// Go on with a backup; the subject is the account.
+    case backup = 14
 
     /// The longest wait between two attempts, in nanoseconds.
     package var retryLimit: Int64 {
@@ -51,7 +53,7 @@ package enum JobKind: UInt8, CaseIterable {
         case .sessionEnd: Session.endDelay
         case .rekeyRetry: Backoff.hour
         case .tombstone: 7 * 24 * Backoff.hour
-        case .orphanRetry: 24 * Backoff.hour
+        case .orphanRetry, .backup: 24 * Backoff.hour
         case .rotatePackage, .replenish, .verifyPublication: Rotation.longest
         case .deletePackage: Rotation.longestKeep
         }

@@ -61,6 +61,7 @@ extension Store {
                 try transaction.erase(session)
                 try transaction.deleteAll(.of(.kept, session))
             }
+            try transaction.endBackup(of: id)
             for kind in [
                 RowKind.account, .accountState, .package, .oneTime, .welcome, .peer, .history,
             ] {

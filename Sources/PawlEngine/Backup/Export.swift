@@ -154,7 +154,7 @@ extension Transaction {
 
 extension CredentialRecord {
     /// The same with its secret in the record.
-    fileprivate func holding(_ secret: SecretBuffer) throws(Failure) -> CredentialRecord {
+    func holding(_ secret: SecretBuffer) throws(Failure) -> CredentialRecord {
         var record = self
         record.secret = .inline(secret.bytes)
         let whole = try CredentialRecord(decoding: record.encoded())

@@ -111,7 +111,8 @@ final class Import {
     }
 }
 
-private enum BroughtIn {
+/// What became of something that came from elsewhere.
+enum BroughtIn {
     case imported, improved, kept, expired
 }
 
@@ -121,14 +122,19 @@ extension Store {
         guard !isBatch, shared.vault == nil else { throw .state(.batch) }
     }
 
-    /// Stores a checked credential from elsewhere, unless what is here was updated as late.
-    fileprivate func bringIn(_ record: CredentialRecord) throws(Failure) -> BroughtIn {
+    /// Stores a checked credential from elsewhere, unless what is here was updated as late. `restoring`: from the backup of
+    /// that account.
+    func bringIn(
+        _ record: CredentialRecord,
+        restoring: (account: Identifier, item: BackupItem)? = nil
+    ) throws(Failure) -> BroughtIn {
         let scope = try Scope(user: record.user, project: record.project)
         let row = try credentialKey(scope, record.name)
         let now = now()
         guard !CredentialRules.isOver(record.expires, now: now) else { return .expired }
         guard case .inline(let secret) = record.secret else { throw .internal }
         return try transact(.write) { (transaction) throws(Failure) in
+            transaction.backups.restoring = restoring
             let current = try transaction.current(row, for: .init(), now: now)
             if let current, current.record.updated >= record.updated { return .kept }
             _ = try transaction.retire(row, now: now)

@@ -36,11 +36,13 @@ extension Transaction {
     func put(_ row: RowKey, _ record: CredentialRecord) throws(Failure) {
         try put(row, record.encoded())
         try planPurge(of: row, record)
+        try noteCredential(row, record)
     }
 
     /// Deletes the row of a record, without what hangs on it.
     func remove(_ row: RowKey, _ record: CredentialRecord) throws(Failure) {
         delete(row)
+        try noteGone(row)
         if record.due != CredentialRules.never { try cancelPurge(of: row) }
     }
 

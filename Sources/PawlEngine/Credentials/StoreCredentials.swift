@@ -225,7 +225,10 @@ extension Store {
                 orphans.append(intent)
                 return true
             }
-            for row in rows { transaction.delete(row) }
+            for row in rows {
+                transaction.delete(row)
+                try transaction.noteGone(row)
+            }
             for row in timed { try transaction.cancelPurge(of: row) }
             if !rows.isEmpty { try transaction.scheduleCheckpoint() }
             for orphan in orphans { try transaction.putOrphan(orphan) }
@@ -332,6 +335,7 @@ extension Transaction {
             buffer = try get(row)
         } catch {
             guard error == .corrupt(.record) else { throw error }
+            try noteGone(row)
             if row.kind == .credential { try deleteStraySecrets(of: row) }
             try cancelPurge(of: row)
             return []

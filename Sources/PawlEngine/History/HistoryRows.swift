@@ -48,6 +48,7 @@ extension Transaction {
             } else if var record = try readable(row, HistoryRecord.init), !record.isClosed {
                 record.apply(change)
                 try put(row, record.encoded())
+                if record.isClosed { noteClosed(row, record.first, of: session.account) }
             }
         }
     }
@@ -61,7 +62,7 @@ extension Transaction {
     }
 
     /// What is damaged, or a newer Pawl's, is left as it is.
-    private func readable<R>(
+    func readable<R>(
         _ row: RowKey, _ decode: (SecretBuffer) throws(Failure) -> R
     ) throws(Failure) -> R? {
         do throws(Failure) {

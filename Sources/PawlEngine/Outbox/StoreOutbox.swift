@@ -37,6 +37,7 @@ extension Store {
                 var lane = transaction.memory.takeLane(of: seq)
                 if lane == nil, let item = try transaction.readableItem(seq) {
                     try transaction.giveUp(item, seq)
+                    try transaction.giveUpBackup(item)
                     lane = item.lane
                 }
                 transaction.remove(seq, from: lane)
@@ -153,7 +154,7 @@ extension Transaction {
     }
 
     /// An item that is or was in the outbox; nil if it is settled.
-    fileprivate func item(_ seq: UInt64) throws(Failure) -> OutboxItem? {
+    func item(_ seq: UInt64) throws(Failure) -> OutboxItem? {
         if let item = try payload(seq) { return item }
         guard seq > 0, try seq <= lastTicket() else { throw .notFound }
         return nil

@@ -53,7 +53,7 @@ extension Store {
             case .checkpoint: return try runCheckpoint(due)
             case .orphanRetry: return try retryOrphan(due)
             case .credentialPurge, .setUpDeadline, .skippedKeys, .sessionEnd, .rekeyRetry,
-                .epochEnd, .tombstone, .deletePackage, .verifyPublication:
+                .epochEnd, .tombstone, .deletePackage, .verifyPublication, .backup:
                 return try runInTransaction(due)
             case .rotatePackage, .replenish: return try runDrawing(due)
             }
@@ -86,6 +86,7 @@ extension Store {
                 try transaction.scheduleCheckpoint()
             case .deletePackage: try deleteSuperseded(claimed, transaction)
             case .verifyPublication: try verifyPublication(job.subject, transaction)
+            case .backup: try transaction.step(job.subject, .deadline)
             case .checkpoint, .orphanRetry, .rotatePackage, .replenish: throw .internal
             }
             try transaction.keepFromSpinning(job)

@@ -26,7 +26,7 @@ extension Store {
             try end(conversation, in: transaction)
             try outgoing(transaction).tell(.sessionEnded, conversation.session)
         case .credentialPurge, .checkpoint, .tombstone, .rotatePackage, .deletePackage, .replenish,
-            .verifyPublication, .orphanRetry:
+            .verifyPublication, .orphanRetry, .backup:
             throw .internal
         }
     }

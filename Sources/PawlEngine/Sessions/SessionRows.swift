@@ -221,12 +221,67 @@ enum StoreEvent: UInt32 {
     case deadLetter = 11
 }
 
+enum BackupEvent: UInt32 {
+    case status = 12
+    case keyCached = 13
+    case refused = 14
+    case restoring = 15
+    case restored = 16
+    case finding = 17
+}
+
 /// What a request in the outbox asks for; the numbers are those of the header.
 enum Request: UInt32 {
     case package = 1
     case publish = 2
     case publishKeys = 3
     case readBack = 4
+}
+
+/// The same of a backup.
+package enum BackupAsk: UInt32 {
+    case version = 5
+    case escrow = 6
+    case create = 7
+    case delete = 8
+    case put = 9
+    case page = 10
+    case item = 11
+    case secret = 12
+}
+
+/// What is wrong with what a server shows; the numbers are those of the header.
+enum BackupFinding: UInt64 {
+    case rolledBack = 1
+    case forked = 2
+    case withheld = 3
+    case listing = 4
+    case omitted = 5
+    case older = 6
+    case swapped = 7
+    case inserted = 8
+    case unlisted = 9
+    case undecryptable = 10
+    case malformed = 11
+}
+
+extension Backup.Refusal {
+    /// That of the header.
+    var number: UInt64 {
+        switch self {
+        case .off: 1
+        case .exists: 2
+        case .endless: 3
+        case .generation: 4
+        case .unasked: 5
+        case .wrongKey: 6
+        case .noBackup: 7
+        case .rolledBack: 8
+        case .tooMany: 9
+        case .notReady: 10
+        case .missing: 11
+        }
+    }
 }
 
 extension Store {

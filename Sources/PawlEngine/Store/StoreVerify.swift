@@ -67,6 +67,16 @@ extension Store {
         case .skipped: _ = try SkippedRecord(decoding: sealer.open(value, for: row))
         case .kept: _ = try KeptRecord(decoding: sealer.open(value, for: row))
         case .history: _ = try HistoryRecord(decoding: sealer.open(value, for: row))
+        case .backup: _ = try Backup(decoding: sealer.open(value, for: row))
+        case .backupItem: _ = try BackupEntry(decoding: sealer.open(value, for: row))
+        case .backupWriters: _ = try BackupWriters(decoding: sealer.open(value, for: row))
+        case .backupListing: _ = try BackupListing(decoding: sealer.open(value, for: row))
+        case .backupPage:
+            let page = try sealer.open(value, for: row)
+            _ = try BackupManifest.entries(of: page.bytes)
+            withExtendedLifetime(page) {}
+        case .backupShown: _ = try BackupShown(decoding: sealer.open(value, for: row))
+        case .backupChange, .backupScope, .backupSeen: _ = try sealer.open(value, for: row)
         case nil: throw .version
         }
         return nil

@@ -15,6 +15,7 @@ package final class Transaction {
     var outbox = OutboxChange()
     /// Of accounts, as this call leaves them.
     var rotations: [Identifier: Rotation] = [:]
+    var backups = BackupChange()
     /// Whether what comes first comes earlier than before, which whoever waits must know.
     private(set) var isUrgent = false
     /// Whether an epoch has begun or a session has ended, for which somebody may wait.
@@ -124,6 +125,7 @@ package final class Transaction {
     /// What was planned and put into lanes becomes writes.
     func conclude() throws(Failure) {
         try concludeRotations()
+        try concludeBackups()
         let due = try concludeSchedule()
         let ready = try concludeOutbox()
         let earliest = min(due ?? Int64.max, ready ?? Int64.max)
@@ -176,7 +178,7 @@ final class StoreMemory {
     private static let limit = 4_096
 
     func lent(_ seq: UInt64, from lane: OutboxLane) {
-        guard lane.kind != .requests else { return }
+        guard lane.kind != .requests, lane.kind != .backup else { return }
         if lanes.count >= Self.limit { lanes = [:] }
         lanes[seq] = lane
     }

@@ -86,6 +86,22 @@ package struct ItemRow {
         case .package, .readBack, nil: return nil
         }
     }
+
+    /// Of a backup's request: what it asks for; nil for other items.
+    package func backupRequest() throws(Failure) -> (ask: BackupAsk, request: BackupRequest)? {
+        guard item.lane.kind == .backup, let ask = BackupAsk(rawValue: item.what) else {
+            return nil
+        }
+        return (ask, try BackupRequest(item.body))
+    }
+
+    /// Of an event of a backup; nil for other items.
+    package func backupReport() throws(Failure) -> BackupReport? {
+        guard item.lane.kind == .events, let event = BackupEvent(rawValue: item.what),
+            event != .finding
+        else { return nil }
+        return try BackupReport(decoding: item.body)
+    }
 }
 
 package struct JobRow {

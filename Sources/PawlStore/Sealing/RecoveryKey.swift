@@ -24,10 +24,22 @@ package enum RecoveryKey {
 
     /// Draws a key and returns its text.
     package static func generate(_ kind: Kind) throws(Failure) -> SecretBuffer {
-        let key = try SecretBuffer(count: 1 + size)
+        let key = try SecretBuffer(count: size)
         fillRandom(key.mutableBytes)
-        key.mutableBytes[0] = version
-        return try encode(key.bytes, kind)
+        return try withExtendedLifetime(key) { () throws(Failure) in try text(of: key.bytes, kind) }
+    }
+
+    /// The text of a key of 32 bytes.
+    package static func text(of key: Bytes, _ kind: Kind) throws(Failure) -> SecretBuffer {
+        guard key.count == size else { throw .misuse(.size) }
+        let payload = try SecretBuffer(count: 1 + size)
+        var writer = ByteWriter(payload.mutableBytes)
+        writer.integer(version)
+        writer.append(key)
+        try writer.finish()
+        return try withExtendedLifetime(payload) { () throws(Failure) in
+            try encode(payload.bytes, kind)
+        }
     }
 
     static func encode(_ payload: Bytes, _ kind: Kind) throws(Failure) -> SecretBuffer {

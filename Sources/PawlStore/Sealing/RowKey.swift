@@ -62,6 +62,24 @@ package enum RowKind: UInt8 {
     case clock = 0x53
     /// A job that was set aside: then kind of job, subject.
     case deadLetter = 0x54
+    /// A backup's machine: then account id.
+    case backup = 0x60
+    /// Which item changed last under a number: then account id, number.
+    case backupChange = 0x61
+    /// What is known of an item: then account id, key of the row that is backed up.
+    case backupItem = 0x62
+    /// The newest manifests that are known of a version: then account id, generation.
+    case backupWriters = 0x63
+    /// Credentials that are backed up: then user, project (zeros: all), account id.
+    case backupScope = 0x64
+    /// How far the own listing is: then account id.
+    case backupListing = 0x65
+    /// A page of it: then account id, generation, number.
+    case backupPage = 0x66
+    /// What a server had at a place, while a restore is under way: then account id, place.
+    case backupShown = 0x67
+    /// A manifest, or a page of a listing, of the same: then account id, writer, 0 or number of the page + 1.
+    case backupSeen = 0x68
 }
 
 /// A key of the storage engine, or the prefix that a range of them shares.

@@ -1,0 +1,367 @@
+internal import PawlCore
+internal import PawlCrypto
+internal import PawlStore
+
+/// What comes back from a server. A few entries at a time are opened and kept in a batch of their own, so that others can
+/// write between them; what was kept is known when it comes again after a crash. What a server shows is remembered until its
+/// last page, and then held against what its writers say.
+extension Store {
+    private static let chunkSize = 16
+
+    struct Restored {
+        var progress = Backup.Progress()
+        /// With the last page of a restore.
+        var check: RestoreCheck?
+    }
+
+    /// Nil: nothing was to come, or nobody waits for it any more.
+    func bringIn(_ reply: BackupReply, of item: OutboxItem) throws(Failure) -> Restored? {
+        guard reply.result == .done, let ask = BackupAsk(rawValue: item.what),
+            ask == .page || ask == .item
+        else { return nil }
+        let machine = try transact(.read) { (transaction) throws(Failure) in
+            try transaction.readableBackup(of: item.account)
+        }
+        guard let machine, let download = machine.download(item.count),
+            let secret = machine.secret(of: download.version)
+        else { return nil }
+        let keys = try BackupKeys(secret.bytes)
+        withExtendedLifetime(secret) {}
+        if download.cursor?.isEmpty == true { try forgetShown(item.account) }
+        var found = machine.restoring?.progress ?? Backup.Progress()
+        let before = found
+        var incoming = Incoming(
+            account: item.account, version: download.version, keys: keys,
+            isRestore: download.cursor != nil)
+        var start = 0
+        while start < reply.entries.count {
+            let end = min(start + Self.chunkSize, reply.entries.count)
+            try bringIn(reply.entries[start..<end], &incoming, &found)
+            start = end
+        }
+        var restored = Restored(progress: found - before)
+        if incoming.isRestore, reply.body.isEmpty {
+            restored.check = try checkShown(incoming, found)
+        }
+        return restored
+    }
+
+    private func bringIn(
+        _ entries: ArraySlice<BackupRequest.Entry>, _ incoming: inout Incoming,
+        _ progress: inout Backup.Progress
+    ) throws(Failure) {
+        let batch = try beginBatch()
+        do throws(Failure) {
+            for entry in entries { try batch.take(entry, &incoming, &progress) }
+        } catch {
+            try? batch.endBatch(commit: false)
+            throw error
+        }
+        try batch.endBatch(commit: true)
+    }
+
+    private func take(
+        _ entry: BackupRequest.Entry, _ incoming: inout Incoming, _ progress: inout Backup.Progress
+    ) throws(Failure) {
+        let start = progress
+        do throws(Failure) {
+            switch try BackupWire(entry.bytes) {
+            case .item: try takeItem(entry, incoming, &progress)
+            case .manifest:
+                let body = try BackupWire.body(of: entry.bytes)
+                let manifest = try BackupManifest(
+                    decoding: body, incoming.keys, version: incoming.version.hash)
+                guard try incoming.keys.place(of: manifest.writer, page: nil) == entry.place
+                else { throw .auth }
+                try see(.manifest(manifest.writer), body, incoming)
+            case .page(let page):
+                guard
+                    try incoming.keys.place(of: page.writer, page: page.number) == entry.place
+                else { throw .auth }
+                try see(.page(page.writer, page.number), page.entries, incoming)
+            }
+        } catch {
+            switch error {
+            case .auth: progress.undecryptable &+= 1
+            case .corrupt, .version, .misuse, .limit(.secret), .limit(.attributes):
+                progress.malformed &+= 1
+            default: throw error
+            }
+        }
+        let isBad = progress.undecryptable != start.undecryptable
+        guard isBad || progress.malformed != start.malformed, progress.bad <= RestoreCheck.limit
+        else { return }
+        let (place, account) = (entry.place, incoming.account)
+        try transact(.write) { (transaction) throws(Failure) in
+            try transaction.tell(isBad ? .undecryptable : .malformed, place, account)
+        }
+    }
+
+    private func takeItem(
+        _ entry: BackupRequest.Entry, _ incoming: Incoming, _ progress: inout Backup.Progress
+    ) throws(Failure) {
+        let (item, content) = try BackupItem.open(
+            entry.bytes, at: entry.place, incoming.keys, version: incoming.version.hash)
+        let result: BroughtIn
+        switch try BackupContent(content) {
+        case .deleted: result = .kept
+        case .credential(let record):
+            guard item.name == .credential(try BackupItem.id(of: record)) else {
+                throw .corrupt(.record)
+            }
+            result = try bringIn(record, item, to: incoming.account)
+        case .history(let direction, let record):
+            guard case .history(let session, let epoch, let from) = item.name,
+                from == record.from, item.first == record.first, record.isClosed
+            else { throw .corrupt(.record) }
+            let place = HistoryPlace(session: session, epoch: epoch, direction: direction)
+            result = try bringIn(record, place, item, to: incoming.account)
+        }
+        switch result {
+        case .imported: progress.imported &+= 1
+        case .improved: progress.improved &+= 1
+        case .kept, .expired: progress.known &+= 1
+        }
+        guard incoming.isRestore else { return }
+        let shown = BackupShown(item, try BackupItem.rank(of: entry.bytes))
+        try transact(.write) { (transaction) throws(Failure) in
+            try transaction.put(
+                .backupShown(incoming.account, entry.place), shown.encoded())
+        }
+    }
+
+    private func see(
+        _ part: SeenPart, _ bytes: Bytes, _ incoming: Incoming
+    ) throws(Failure) {
+        guard incoming.isRestore else { return }
+        try transact(.write) { (transaction) throws(Failure) in
+            try transaction.put(.backupSeen(incoming.account, part), bytes)
+        }
+    }
+
+    private func bringIn(
+        _ record: CredentialRecord, _ item: BackupItem, to account: Identifier
+    ) throws(Failure) -> BroughtIn {
+        let scope = try Scope(user: record.user, project: record.project)
+        let row = try credentialKey(scope, record.name)
+        let rows = try scopeKey(scope)
+        try transact(.write) { (transaction) throws(Failure) in
+            guard try !transaction.accounts(backingUp: row).contains(account) else { return }
+            try transaction.include(rows, scope, account)
+        }
+        return try bringIn(record, restoring: (account, item))
+    }
+
+    private func bringIn(
+        _ record: HistoryRecord, _ place: HistoryPlace, _ item: BackupItem,
+        to account: Identifier
+    ) throws(Failure) -> BroughtIn {
+        try transact(.write) { (transaction) throws(Failure) in
+            let row = RowKey.history(account, place)
+            let known = try transaction.readable(row, HistoryRecord.init)
+            if let known, !known.isImported || known.first <= record.first { return .kept }
+            try transaction.put(row, record.encodedAsImported())
+            transaction.noteRestored(row, item, of: account)
+            return known == nil ? .imported : .improved
+        }
+    }
+
+    // MARK: Checks
+
+    /// Holds what a server has shown against what its writers say, a page of a listing at a time.
+    private func checkShown(
+        _ incoming: Incoming, _ progress: Backup.Progress
+    ) throws(Failure) -> RestoreCheck {
+        let (account, keys) = (incoming.account, incoming.keys)
+        var check = RestoreCheck(after: progress.bad)
+        var (manifests, writers) = try transact(.read) { (transaction) throws(Failure) in
+            (
+                try transaction.manifests(incoming),
+                try transaction.writers(account, incoming.version)
+            )
+        }
+        check.writers = UInt64(manifests.count)
+        for manifest in manifests { check.asOf = max(check.asOf, manifest.time) }
+        for finding in writers.look(at: manifests) { check.note(finding) }
+        check.known = (incoming.version, writers)
+        for manifest in manifests {
+            var root = Digest.none
+            var (count, number): (UInt64, UInt64) = (0, 0)
+            while let page = try hold(manifest, page: number, account, &check) {
+                root = try BackupManifest.root(after: root, page.bytes, keys)
+                count &+= UInt64(page.count / BackupManifest.Entry.size)
+                withExtendedLifetime(page) {}
+                number &+= 1
+            }
+            if root != manifest.root || count != manifest.count {
+                check.note(.listing(manifest.writer))
+            }
+        }
+        try transact(.read) { (transaction) throws(Failure) in
+            try transaction.scanRaw(.of(.backupShown, account)) { (row, value) throws(Failure) in
+                guard let place = row.identifier(at: Identifier.size),
+                    let buffer = try? transaction.sealer.open(value, for: row),
+                    let shown = try? BackupShown(decoding: buffer)
+                else { return true }
+                let counter = manifests.first { $0.writer == shown.writer }?.counter
+                if let finding = shown.finding(at: place, counter: counter) { check.note(finding) }
+                return true
+            }
+        }
+        return check
+    }
+
+    /// The page's bytes; nil: there is none.
+    private func hold(
+        _ manifest: BackupManifest, page number: UInt64, _ account: Identifier,
+        _ check: inout RestoreCheck
+    ) throws(Failure) -> SecretBuffer? {
+        var findings: [BackupManifest.Finding] = []
+        let page = try transact(.write, .relaxed) { (transaction) throws(Failure) in
+            findings = []
+            let row = RowKey.backupSeen(account, .page(manifest.writer, number))
+            guard let page = try transaction.get(row),
+                let entries = try? BackupManifest.entries(of: page.bytes)
+            else { return nil as SecretBuffer? }
+            for entry in entries {
+                let row = RowKey.backupShown(account, entry.place)
+                guard let buffer = try transaction.get(row) else {
+                    findings.append(.omitted(entry.place))
+                    continue
+                }
+                var shown = try BackupShown(decoding: buffer)
+                let standing = shown.standing
+                if let finding = shown.compare(entry, of: manifest.writer) {
+                    findings.append(finding)
+                }
+                if shown.standing != standing { try transaction.put(row, shown.encoded()) }
+            }
+            return page
+        }
+        for finding in findings { check.note(finding) }
+        return page
+    }
+
+    /// A thousand at a time.
+    func forgetShown(_ account: Identifier) throws(Failure) {
+        var isLeft = true
+        while isLeft {
+            isLeft = try transact(.write, .relaxed) { (transaction) throws(Failure) in
+                var count = 0
+                for kind in [RowKind.backupShown, .backupSeen] {
+                    try transaction.scanRaw(.of(kind, account)) { (row, _) in
+                        transaction.delete(row)
+                        count += 1
+                        return count < 1_000
+                    }
+                }
+                return count >= 1_000
+            }
+        }
+    }
+}
+
+/// What is being brought in.
+private struct Incoming {
+    let account: Identifier
+    let version: BackupVersion
+    let keys: BackupKeys
+    /// Not one item alone.
+    let isRestore: Bool
+}
+
+enum SeenPart {
+    case manifest(Identifier)
+    case page(Identifier, UInt64)
+}
+
+/// What is wrong with what a server has shown.
+struct RestoreCheck {
+    /// So many are told one by one.
+    static let limit: UInt64 = 16
+
+    private(set) var count: UInt64
+    private(set) var findings: [(BackupFinding, Identifier)] = []
+    var writers: UInt64 = 0
+    var asOf: Int64 = 0
+    /// To be remembered.
+    var known: (version: BackupVersion, writers: BackupWriters)?
+
+    /// So many were told before.
+    init(after count: UInt64) { self.count = count }
+
+    mutating func note(_ finding: BackupManifest.Finding) {
+        count &+= 1
+        guard count <= Self.limit else { return }
+        switch finding {
+        case .rolledBack(let writer, _, _): findings.append((.rolledBack, writer))
+        case .forked(let writer, _): findings.append((.forked, writer))
+        case .withheld(let writer, _): findings.append((.withheld, writer))
+        case .listing(let writer): findings.append((.listing, writer))
+        case .omitted(let place): findings.append((.omitted, place))
+        case .older(let place): findings.append((.older, place))
+        case .swapped(let place): findings.append((.swapped, place))
+        case .inserted(let place): findings.append((.inserted, place))
+        case .unlisted(let place): findings.append((.unlisted, place))
+        }
+    }
+}
+
+extension RowKey {
+    fileprivate static func backupShown(_ account: Identifier, _ place: Identifier) -> RowKey {
+        let key = of(.backupShown, account)
+        return place.withBytes { key.appending($0) }
+    }
+
+    fileprivate static func backupSeen(_ account: Identifier, _ part: SeenPart) -> RowKey {
+        let (writer, number): (Identifier, UInt64)
+        switch part {
+        case .manifest(let of): (writer, number) = (of, 0)
+        case .page(let of, let page): (writer, number) = (of, page &+ 1)
+        }
+        let key = of(.backupSeen, account)
+        return writer.withBytes { key.appending($0) }.appending(number)
+    }
+}
+
+extension Backup.Progress {
+    fileprivate var bad: UInt64 { undecryptable &+ malformed }
+
+    fileprivate static func - (one: Self, other: Self) -> Self {
+        var difference = Self()
+        difference.imported = one.imported &- other.imported
+        difference.known = one.known &- other.known
+        difference.improved = one.improved &- other.improved
+        difference.undecryptable = one.undecryptable &- other.undecryptable
+        difference.malformed = one.malformed &- other.malformed
+        return difference
+    }
+}
+
+extension Transaction {
+    /// What a restore has found out about writers.
+    func keep(_ check: RestoreCheck?, _ account: Identifier) throws(Failure) {
+        guard let check else { return }
+        for (finding, id) in check.findings { try tell(finding, id, account) }
+        if let (version, writers) = check.known {
+            try put(.backupWriters(account, version), writers.encoded())
+        }
+    }
+
+    fileprivate func manifests(_ incoming: Incoming) throws(Failure) -> [BackupManifest] {
+        var manifests: [BackupManifest] = []
+        try scanRaw(.of(.backupSeen, incoming.account)) { (row, value) throws(Failure) in
+            guard row.number == 0, let buffer = try? sealer.open(value, for: row) else {
+                return true
+            }
+            if let manifest = try? BackupManifest(
+                decoding: buffer.bytes, incoming.keys, version: incoming.version.hash)
+            {
+                manifests.append(manifest)
+            }
+            withExtendedLifetime(buffer) {}
+            return manifests.count < BackupManifest.othersLimit
+        }
+        return manifests
+    }
+}
