@@ -42,14 +42,14 @@ static UNUSED pawl_backup backup_of(const device *d) {
     return backup;
 }
 
-/* What a revision stands for; what waits to be uploaded is not in it. */
+/* What a revision stands for; what is to be uploaded, and what was restored and need not be, is not in it. */
 static UNUSED int same_state(const pawl_backup *a, const pawl_backup *b) {
     const uint32_t flags = PAWL_BACKUP_ON | PAWL_BACKUP_OLDER | PAWL_BACKUP_SERVER_KNOWN;
     return a->revision == b->revision && (a->flags & flags) == (b->flags & flags) && a->phase == b->phase &&
            a->download == b->download && a->generation == b->generation &&
            a->server_generation == b->server_generation && a->key_generation == b->key_generation &&
            memcmp(a->hash, b->hash, 3 * PAWL_BACKUP_HASH_SIZE) == 0 && a->server_items == b->server_items &&
-           a->acknowledged == b->acknowledged && a->retry_ns == b->retry_ns;
+           a->retry_ns == b->retry_ns;
 }
 
 /* An event never lies: asked when it is told, the store says the same, or something newer. */
