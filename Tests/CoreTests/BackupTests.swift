@@ -452,7 +452,8 @@ private func version(
         try desk.give(.stop)
         let count = desk.asked.count
         for input in [
-            .itemsChanged(1, areStored: false), .checkAndEnable, .reset(secret: try secret(2), escrow: true),
+            .itemsChanged(1, areStored: false), .checkAndEnable,
+            .reset(secret: try secret(2), escrow: true),
             .restore(acceptsOlder: false), .fetch(subject(1)), .askForSecret, .deadline,
         ] as [Backup.Input] {
             try desk.give(input)

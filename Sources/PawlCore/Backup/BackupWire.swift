@@ -45,8 +45,10 @@ package enum BackupWire {
         return reader.rest()
     }
 
-    package static func manifest(_ encoded: Bytes, counter: UInt64) throws(Failure) -> SecretBuffer {
-        try write(manifestKind, rising: counter, encoded.count) { (writer) in writer.append(encoded) }
+    package static func manifest(_ encoded: Bytes, counter: UInt64) throws(Failure) -> SecretBuffer
+    {
+        try write(manifestKind, rising: counter, encoded.count) { (writer) in writer.append(encoded)
+        }
     }
 
     package static func page(

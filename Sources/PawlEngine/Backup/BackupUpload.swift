@@ -186,8 +186,7 @@ private struct BackupBatch {
     /// Adds the listing. What was listed for an upload that failed stays listed.
     mutating func list(_ transaction: Transaction) throws(Failure) {
         try transaction.dropOldPages(account, version)
-        var listing = try transaction.listing(account, version)
-        var page = try transaction.listed(account, version, listing.page)
+        var (listing, page) = try transaction.listing(account, version)
         var unsent: [(number: UInt64, entries: [BackupManifest.Entry])] = []
         var earlier = listing.page
         while earlier > 0 {
@@ -247,10 +246,15 @@ extension Transaction {
                 return (.credential(entry.id), try BackupContent.deleted())
             }
             var record = found.record
-            if case .separate(let size) = record.secret {
+            switch record.secret {
+            case .inline: break
+            case .separate(let size):
                 let secret = try get(row.secret(of: record.version))
                 guard let secret, secret.count == Int(size) else { return nil }
                 record = try record.holding(secret)
+            case .vault:
+                // Since the store was opened with one: no transaction can hold it.
+                return nil
             }
             return (.credential(entry.id), try BackupContent.credential(record.encoded()))
         } catch {
@@ -275,14 +279,20 @@ extension Transaction {
         }
     }
 
+    /// With its last page, if that is not full. A damaged one begins anew, of which a restore tells.
     fileprivate func listing(
         _ account: Identifier, _ version: BackupVersion
-    ) throws(Failure) -> BackupListing {
-        guard let buffer = try get(.of(.backupListing, account)) else {
-            return BackupListing(of: version.hash)
+    ) throws(Failure) -> (BackupListing, [BackupManifest.Entry]) {
+        let new = (BackupListing(of: version.hash), [] as [BackupManifest.Entry])
+        do throws(Failure) {
+            guard let buffer = try get(.of(.backupListing, account)) else { return new }
+            let listing = try BackupListing(decoding: buffer)
+            guard listing.version == version.hash else { return new }
+            return (listing, try listed(account, version, listing.page))
+        } catch {
+            guard error == .corrupt(.record) else { throw error }
+            return new
         }
-        let listing = try BackupListing(decoding: buffer)
-        return listing.version == version.hash ? listing : BackupListing(of: version.hash)
     }
 
     fileprivate func listed(
