@@ -63,7 +63,7 @@ EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
 .DELETE_ON_ERROR:
 .PHONY: lib wheel test-wheel examples demo pictures test test-long bench fuzz lint install clean help packages toolchain FORCE \
     pq test-pq test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
-    test-fuzz
+    test-fuzz test-matrix
 
 lib: $B/$(SO) $B/$(SO_LINK) $B/libpawl.a $B/pawl.pc ## build/libpawl.so.0, libpawl.a and pawl.pc
 
@@ -251,7 +251,16 @@ test-wheel: wheel
 test-readme: lib $B/venv/.made
 	@$(PYTHON) Tests/Scripts/readme.py README.md
 
-test-long: test $(C_TESTS) fuzz ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored and simulated
+$B/matrix/.made: Makefile
+	$(PYTHON) -m venv --clear $B/matrix
+	$B/matrix/bin/pip install --quiet pytest matrix-synapse
+	@touch $@
+
+test-matrix: lib $B/matrix/.made ## backups on Synapse, a Matrix homeserver: fetches it from PyPI to build/matrix
+	PAWL_LIBRARY=$(CURDIR)/$B/$(SO) PYTHONPATH=Bindings/Python/src:Bindings/Python/tests \
+	    $B/matrix/bin/python -m pytest -q -p no:cacheprovider Tests/Matrix
+
+test-long: test $(C_TESTS) fuzz test-matrix ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored and simulated
 	@PAWL_LONG=1 Tests/Scripts/each $(C_TESTS)
 	$(SWIFT) test --sanitize=thread --scratch-path .build/tsan
 	PAWL_LONG=1 $(SWIFT) test -c release --scratch-path .build/swift

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import threading
 from email.utils import formatdate
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -192,7 +192,7 @@ def test_a_large_room_is_read_in_parts(
 
 # ---------------------------------------------------------------- lies
 
-EVERY = [
+EVERY: List[Tuple[Request, Dict[str, Any]]] = [
     (Request.BACKUP_VERSION, {}),
     (Request.BACKUP_CREATE, {"body": b"x"}),
     (Request.BACKUP_DELETE, {"version": "1"}),
@@ -261,8 +261,8 @@ def test_a_version_of_wrong_types(
     server: Homeserver, matrix: MatrixTransport, change: Any
 ) -> None:
     """Another program's is left alone: it is not "no version", after which one would be made."""
-    good = {"algorithm": "org.pawl.backup.v1", "auth_data": {"body": "eA"}}
-    good = {**good, "version": "7", "count": 3, "etag": "1"}
+    good: Dict[str, Any] = {"algorithm": "org.pawl.backup.v1", "auth_data": {"body": "eA"}}
+    good |= {"version": "7", "count": 3, "etag": "1"}
     server.lie = lambda method, path: (200, {**good, **change})
     assert ask(matrix, Request.BACKUP_VERSION).result is FAILED
     if "version" in change:
@@ -381,7 +381,8 @@ def test_a_bad_item_among_good_ones(
 
 
 def test_rooms_of_wrong_types(server: Homeserver, matrix: MatrixTransport) -> None:
-    for sessions in ([], None, "x", 5):
+    wrong: List[Any] = [[], None, "x", 5]
+    for sessions in wrong:
         server.lie = lambda method, path: (200, {"sessions": sessions})
         assert ask(matrix, Request.BACKUP_PAGE, "1").result is FAILED
 

@@ -34,8 +34,8 @@ class Synapse:
         config = self.folder / "homeserver.yaml"  # JSON is YAML
         config.write_text(json.dumps(self._configuration()))
         command = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(config)]
-        subprocess.run([*command, "--generate-keys"], check=True)
         with open(self.folder / "log", "wb") as log:
+            subprocess.run([*command, "--generate-keys"], check=True, stdout=log, stderr=log)
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         try:
             self._wait(process)
