@@ -1,4 +1,4 @@
-/* peer_floor: what no library on libsodium can be faster than. */
+/* peer_floor: what no library on libsodium can be faster than. It keeps nothing: on disk it is what it is in memory. */
 #include "floor.h"
 #include "peers.h"
 
@@ -49,12 +49,19 @@ static void rekey_block(void) {
     for (size_t i = 0; i < this_row->block; i++) floor_round();
 }
 
-static const row others[] = {{"rekey_rounds_per_s", 32, SMALL, 0, NULL, rekey_block}, {0}};
+static const row others[] = {
+    {"receive_many_64_durable_per_s", 256, SMALL, 1, encrypt_block, decrypt_block},
+    {"receive_many_65536_durable_per_s", 256, 65536, 1, encrypt_block, decrypt_block},
+    {"rekey_rounds_per_s", 32, SMALL, 0, NULL, rekey_block},
+    {"setup_durable_per_s", 48, SMALL, 1, NULL, set_up_block},
+    {0},
+};
 
 static const struct library library = {
     .name = "floor",
     .open = open_floor,
     .close = close_floor,
+    .keeps = 1,
     .encrypt = encrypt_floor,
     .decrypt = decrypt_floor,
     .turn = turn,

@@ -62,10 +62,59 @@ static void rekey_block(void) {
     for (size_t i = 0; i < this_row->block; i++) rekey((int)(i % 2));
 }
 
+/* What credential calls cost without a disk, next to the same in Python. */
+static const char *name_of(size_t i) {
+    static char name[32];
+    snprintf(name, sizeof name, "secret/%08zu", i * 7 % 1000);
+    return name;
+}
+
+static pawl_scope ada(void) {
+    pawl_scope scope = PAWL_INIT(pawl_scope);
+    scope.user = "user";
+    scope.user_size = 4;
+    return scope;
+}
+
+static void put_block(void) {
+    pawl_scope scope = ada();
+    for (size_t i = 0; i < this_row->block; i++)
+        must(pawl_credential_put(stores[0], &scope, name_of(i), 15, text, 256, NULL, NULL), "put");
+}
+
+static void fill(void) {
+    static int is_full;
+    if (is_full++) return;
+    pawl_scope scope = ada();
+    for (size_t i = 0; i < 1000; i++)
+        must(pawl_credential_put(stores[0], &scope, name_of(i), 15, text, 256, NULL, NULL), "put");
+}
+
+static void has_block(void) {
+    pawl_scope scope = ada();
+    int32_t has = 0;
+    for (size_t i = 0; i < this_row->block; i++)
+        must(pawl_credential_has(stores[0], &scope, name_of(i), 15, &has), "has");
+}
+
+static void get_block(void) {
+    pawl_scope scope = ada();
+    for (size_t i = 0; i < this_row->block; i++) {
+        pawl_view *view = NULL;
+        pawl_credential row = PAWL_INIT(pawl_credential);
+        must(pawl_credential_get(stores[0], &scope, name_of(i), 15, &view), "get");
+        must(pawl_view_credential(view, 0, &row), "row");
+        pawl_view_close(view);
+    }
+}
+
 static const row others[] = {
     {"receive_many_64_durable_per_s", 256, SMALL, 1, fill_deliveries, receive_many},
     {"receive_many_65536_durable_per_s", 256, 65536, 1, fill_deliveries, receive_many},
     {"rekey_rounds_per_s", 32, SMALL, 0, NULL, rekey_block},
+    {"has_memory_per_s", 256, SMALL, 0, fill, has_block},
+    {"get_memory_per_s", 256, SMALL, 0, fill, get_block},
+    {"put_memory_per_s", 256, SMALL, 0, fill, put_block},
     {"setup_durable_per_s", QUOTA, SMALL, 1, publish_block, set_up_groups},
     {0},
 };

@@ -67,14 +67,14 @@ static void set_up_block(void) {
 
 static const row rows[] = {
     {"encrypt_64_per_s", 256, SMALL, 0, NULL, encrypt_block},
+    {"encrypt_64_durable_per_s", 256, SMALL, 1, NULL, encrypt_block},
     {"encrypt_1024_per_s", 256, 1024, 0, NULL, encrypt_block},
     {"encrypt_65536_per_s", 16, 65536, 0, NULL, encrypt_block},
+    {"encrypt_65536_durable_per_s", 16, 65536, 1, NULL, encrypt_block},
     {"decrypt_64_per_s", 256, SMALL, 0, encrypt_block, decrypt_block},
+    {"decrypt_64_durable_per_s", 64, SMALL, 1, encrypt_block, decrypt_block},
     {"decrypt_1024_per_s", 256, 1024, 0, encrypt_block, decrypt_block},
     {"decrypt_65536_per_s", 16, 65536, 0, encrypt_block, decrypt_block},
-    {"encrypt_64_durable_per_s", 256, SMALL, 1, NULL, encrypt_block},
-    {"encrypt_65536_durable_per_s", 16, 65536, 1, NULL, encrypt_block},
-    {"decrypt_64_durable_per_s", 64, SMALL, 1, encrypt_block, decrypt_block},
     {"late_32_per_s", 32, SMALL, 0, encrypt_block, decrypt_backwards},
     {"late_1000_per_s", 1000, SMALL, 0, encrypt_block, decrypt_backwards},
     {"turn_64_per_s", 32, SMALL, 0, NULL, turn_block},
