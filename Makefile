@@ -243,6 +243,7 @@ test-python: $B/venv/.made lib $B/kem/$(SO)
 	cd Bindings/Python && PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(CURDIR)/$B/venv/bin/python -m pytest -q
 	PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Oracle
 	PAWL_LIBRARY=$(CURDIR)/$B/kem/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Kem
+	$B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Benchmarks
 	cd Bindings/Python && $(CURDIR)/$B/venv/bin/python -m mypy
 
 FUZZ = cd $(<D) && mkdir -p corpus && ./$(<F) -max_len=4096 -timeout=60 corpus

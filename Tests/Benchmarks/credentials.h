@@ -1,6 +1,6 @@
-/* credentials_X ROWS: how every store of secrets is measured, with ROWS of 256 bytes, as `name,metric,value` lines. A put
- * replaces one of them and is on disk when it returns; a get reads one; both take them in no order. A list reads every
- * name. Work is repeated for PAWL_BENCH_SECONDS (0.2), and for half as long before. */
+/* credentials_X ROWS: how every store of secrets is measured, with ROWS of 256 bytes, as `name,metric,value` lines. A
+ * put replaces one of them and is on disk when it returns; a get reads one; both take them in no order. A list reads
+ * every name. Work is repeated for PAWL_BENCH_SECONDS (0.2), and for half as long before. */
 #ifndef PAWL_CREDENTIALS_H
 #define PAWL_CREDENTIALS_H
 

@@ -1,6 +1,6 @@
-/* credentials_sqlite, credentials_sealed (SEALED) and credentials_sqlcipher (CIPHER): a table of names and secrets, with
- * the settings that Pawl has: bare; each secret under XChaCha20-Poly1305, which is the least that seals it, its name
- * in the open; or every page under AES-256, in pages of 4 KiB, which is what SQLCipher has had since version 4. */
+/* credentials_sqlite, credentials_sealed (SEALED) and credentials_sqlcipher (CIPHER): a table of names and secrets,
+ * with the settings that Pawl has: bare; each secret under XChaCha20-Poly1305, which is the least that seals it, its
+ * name in the open; or every page under AES-256, in pages of 4 KiB, as SQLCipher has had them since version 4. */
 #include "credentials.h"
 #ifdef CIPHER
 #define SQLITE_HAS_CODEC

@@ -38,7 +38,8 @@ static inline void floor_round(void) {
     uint8_t offered[32], offered_secret[32], ephemeral[32], secret[32], shared[2][32];
     crypto_box_keypair(offered, offered_secret);
     crypto_box_keypair(ephemeral, secret);
-    if (crypto_scalarmult(shared[0], secret, offered) != 0 || crypto_scalarmult(shared[1], offered_secret, ephemeral) != 0)
+    if (crypto_scalarmult(shared[0], secret, offered) != 0 ||
+        crypto_scalarmult(shared[1], offered_secret, ephemeral) != 0)
         stop("floor", "agreement");
 }
 #endif

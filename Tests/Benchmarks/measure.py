@@ -1,11 +1,11 @@
-"""measure.py BUILD: runs every program of `make bench-peers` in interleaved passes on one core, and writes
-BUILD/bench/values.csv (`name,metric,value`, a line for each pass), medians.csv
+"""measure.py BUILD: runs every program of `make bench-peers` in interleaved passes on one core, and
+writes BUILD/bench/values.csv (`name,metric,value`, a line for each pass), medians.csv
 (`name,metric,median,lowest,highest`) and machine.json.
 
 A pass asks one metric of all programs before the next metric, and every other pass asks them the
 other way round: a machine drifts by tens of percent within minutes, so only neighbours compare.
-PAWL_BENCH_QUICK=1 makes one short pass. No pass begins that would end after PAWL_BENCH_MINUTES (14).
-What fails is named at the end, and its rows are left out."""
+PAWL_BENCH_QUICK=1 makes one short pass. No pass begins that would end after PAWL_BENCH_MINUTES
+(14). What fails is named at the end, and its rows are left out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -62,11 +63,15 @@ failed: List[str] = []
 
 def said(command: Command) -> List[str]:
     words = [str(word) for word in command]
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
-    if done.returncode != 0:
+    try:
+        done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.splitlines()
         why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        failed.append(" ".join(Path(word).name for word in words) + f": {why}")
-    return done.stdout.splitlines()
+    except OSError as error:
+        why = str(error)
+    failed.append(" ".join(Path(word).name for word in words) + f": {why}")
+    return []
 
 
 def measure(command: Command) -> None:
@@ -103,8 +108,8 @@ def first(pattern: str, text: str) -> str:
 
 
 def machine(passes: int) -> Dict[str, str]:
-    packages = ("libolm3", "libsignal-protocol-c2.3.2", "libsodium23", "libsqlite3-0", "libsqlcipher0", "libssl3")
-    versions = said(["dpkg-query", "-W", "-f=${Package} ${Version}\n", *packages])
+    packages = "libolm3 libsignal-protocol-c2.3.2 libsodium23 libsqlite3-0 libsqlcipher0 libssl3"
+    versions = said(["dpkg-query", "-W", "-f=${Package} ${Version}\n", *packages.split()])
     versions += [
         line.replace("==", " ")
         for line in said([PYTHON, "-m", "pip", "freeze", "--disable-pip-version-check"])
@@ -140,7 +145,8 @@ def run_pass(number: int, metrics: Dict[str, List[Command]]) -> None:
 
 
 def main() -> int:
-    (OUT / "data").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(OUT / "data", ignore_errors=True)
+    (OUT / "data").mkdir(parents=True)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     began = time.monotonic()
@@ -171,7 +177,8 @@ def main() -> int:
     (OUT / "machine.json").write_text(json.dumps(machine(passes), indent=1) + "\n")
     minutes = (time.monotonic() - began) / 60
     print(
-        f"measure: {passes} passes in {minutes:.1f} minutes; {len(by_row)} rows in {OUT / 'medians.csv'}",
+        f"measure: {passes} passes in {minutes:.1f} minutes;",
+        f"{len(by_row)} rows in {OUT / 'medians.csv'}",
         file=sys.stderr,
     )
     for line in sorted(set(failed)):

@@ -55,7 +55,7 @@ static inline void start(pawl_store *store, const uint8_t account[16], const cha
     must(pawl_session_start(store, account, &options, session), "start");
 }
 
-/* A store whose log has the size that it keeps: a commit that makes the log grow takes the disk nearly twice as long. */
+/* A store whose log has the size that it keeps: a commit that makes it grow takes the disk nearly twice as long. */
 static inline pawl_store *open_used(const char *name) {
     static const uint8_t secret[60000];
     pawl_store *store = open_here(name);

@@ -1,5 +1,5 @@
-/* peer_olm: libolm, whose ratchet has X25519, HMAC-SHA-256 and AES-256-CBC. Messages are base64, and their authenticator
- * has 8 bytes. Its pickles are encrypted; with `durable` each call ends with one in SQLite. */
+/* peer_olm: libolm, whose ratchet has X25519, HMAC-SHA-256 and AES-256-CBC. Messages are base64, and their
+ * authenticator has 8 bytes. Its pickles are encrypted; with `durable` each call ends with one in SQLite. */
 #include "kept.h"
 #include "peers.h"
 #include <olm/olm.h>

@@ -1,7 +1,7 @@
-/* peer_signal: libsignal-protocol-c. It brings Curve25519 alone; the host gives it HMAC-SHA-256, SHA-512 and AES-256-CBC,
- * here OpenSSL's, and a store. Each call reads the session's record from the store and writes it back: into memory, and
- * with `durable` into SQLite too. Records are not encrypted. */
-#define OPENSSL_SUPPRESS_DEPRECATED /* the plain hash functions: those of OpenSSL 3 cost a short message twice as much */
+/* peer_signal: libsignal-protocol-c. It brings Curve25519 alone; the host gives it HMAC-SHA-256, SHA-512 and
+ * AES-256-CBC, here OpenSSL's, and a store. Each call reads the session's record from the store and writes it back:
+ * into memory, and with `durable` into SQLite too. Records are not encrypted. */
+#define OPENSSL_SUPPRESS_DEPRECATED /* the plain hash functions: with those of OpenSSL 3 it makes half as many */
 #include "kept.h"
 #include "peers.h"
 #include <openssl/evp.h>
@@ -93,7 +93,8 @@ static int hash_end(void *made, signal_buffer **out, void *user) {
     return 0;
 }
 
-static int cipher(int encrypts, signal_buffer **out, const uint8_t *key, const uint8_t *iv, const uint8_t *in, size_t size) {
+static int cipher(int encrypts, signal_buffer **out, const uint8_t *key, const uint8_t *iv, const uint8_t *in,
+                  size_t size) {
     static EVP_CIPHER_CTX *ctx;
     static EVP_CIPHER *aes;
     static uint8_t room[65536 + 64];
@@ -157,8 +158,8 @@ static int record_load(signal_buffer **record, signal_buffer **more, const signa
     return 1;
 }
 
-static int record_store(const signal_protocol_address *peer, uint8_t *record, size_t size, uint8_t *more, size_t more_size,
-                        void *of) {
+static int record_store(const signal_protocol_address *peer, uint8_t *record, size_t size, uint8_t *more,
+                        size_t more_size, void *of) {
     (void)peer, (void)more, (void)more_size;
     user *u = of;
     u->record = realloc(u->record, size);

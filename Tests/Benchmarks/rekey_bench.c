@@ -1,5 +1,6 @@
-/* rekey_bench: rounds of rekeying against the key encapsulation that they consist of: two key pairs and two agreements of
- * X25519, or, where libsodium has X-Wing, one of each of its three calls. Both sides on one thread, each with a store in memory; what they say goes through the outboxes. */
+/* rekey_bench: rounds of rekeying against the key encapsulation that they consist of: two key pairs and two agreements
+ * of X25519, or, where libsodium has X-Wing, one of each of its three calls. Both sides on one thread, each with a store
+ * in memory; what they say goes through the outboxes. */
 #include "floor.h"
 #include "pair.h"
 

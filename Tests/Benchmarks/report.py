@@ -1,5 +1,6 @@
-"""report.py MEASURED DOCUMENTATION: what measure.py wrote to MEASURED (values.csv, machine.json) as tables between
-the two comments in DOCUMENTATION/Benchmarks.md, and as two pictures in DOCUMENTATION/Resources."""
+"""report.py MEASURED DOCUMENTATION: what measure.py wrote to MEASURED (values.csv, machine.json),
+as tables between the two comments in DOCUMENTATION/Benchmarks.md, and as two pictures in
+DOCUMENTATION/Resources."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-BEGIN, END = "<!-- measured: written by make bench-docs -->\n", "<!-- end of what was measured -->\n"
+BEGIN = "<!-- measured: written by make bench-docs -->\n"
+END = "<!-- end of what was measured -->\n"
 COUNTS = (1000, 100_000, 1_000_000)
 TITLES = {
     "floor": "libsodium's floor",
@@ -58,6 +60,13 @@ STORES = {
     "fill_rows_per_s": "put, 10,000 in a transaction",
     "open_get_close_us": "open, get one, close: µs",
     "stored_bytes": "bytes in the file for each",
+}
+PYTHON = {
+    "encrypt_64_per_s": "encrypt",
+    "decrypt_64_per_s": "receive",
+    "has_memory_per_s": "has",
+    "get_memory_per_s": "get",
+    "put_memory_per_s": "put",
 }
 # The row of another name that stands for one.
 SAME = {
@@ -128,80 +137,97 @@ def targets(of: Measured) -> List[Target]:
     def pawl(metric: str, *theirs: Tuple[str, str]) -> Optional[Range]:
         return of.ratio(("pawl", metric), *theirs)
 
-    binding = (
-        "Each argument is converted by `ctypes`, in Python: there is no C extension to build or to ship."
-    )
+    among = "credential {} among {:,} ÷ SQLCipher"
     return [
         Target(
-            "encrypt 64 B on disk ÷ floor", 0.6,
+            "encrypt 64 B on disk ÷ floor",
+            0.6,
             pawl("encrypt_64_durable_per_s", ("floor", "encrypt_64_durable_per_s")),
-            "The floor draws no random numbers; each message of Pawl does, 0.3 µs in the kernel, so that a copied store "
-            "repeats no nonce. As much goes into waiting for the disk when indices are reserved.",
+            "The floor draws no random numbers; each message of Pawl does, 0.3 µs in the kernel, "
+            "so that a copied store repeats no nonce. As much goes into waiting for the disk when "
+            "indices are reserved.",
         ),
         Target(
-            "encrypt 64 B on disk ÷ the fastest C library's in memory", 5,
+            "encrypt 64 B on disk ÷ the fastest C library's in memory",
+            5,
             pawl(
                 "encrypt_64_durable_per_s",
-                ("libolm", "encrypt_64_per_s"), ("libsignal-protocol-c", "encrypt_64_per_s"),
+                ("libolm", "encrypt_64_per_s"),
+                ("libsignal-protocol-c", "encrypt_64_per_s"),
             ),
-            "libsignal-protocol-c takes its hash functions from the host. Here it has OpenSSL's oldest interface, which "
-            "uses the processor's own instructions and costs a short message least; with the interface that OpenSSL 3 "
-            "documents, or libsodium's functions, it makes half as many.",
+            "libsignal-protocol-c takes its hash functions from the host. Here it has OpenSSL's "
+            "oldest interface, which costs a short message least; with the one that OpenSSL 3 "
+            "documents, or with libsodium's functions, it makes half as many.",
         ),
         Target(
-            "decrypt 256 × 64 B at once on disk ÷ floor", 0.5,
+            "decrypt 256 × 64 B at once on disk ÷ floor",
+            0.5,
             pawl("receive_many_64_durable_per_s", ("floor", "receive_many_64_durable_per_s")),
-            "A third of the time is the kernel's, for the disk above all: one durable commit for the 256.",
+            "A third of the time is the kernel's, most of it for the one durable commit.",
         ),
         Target(
-            "encrypt 64 KiB on disk ÷ floor", 0.9,
+            "encrypt 64 KiB on disk ÷ floor",
+            0.9,
             pawl("encrypt_65536_durable_per_s", ("floor", "encrypt_65536_durable_per_s")),
-            "What is on top of one pass of XChaCha20-Poly1305 over the message.",
+            "It is what is on top of one pass of XChaCha20-Poly1305 over the message.",
         ),
         Target(
-            "decrypt 256 × 64 KiB at once on disk ÷ floor", 0.9,
+            "decrypt 256 × 64 KiB at once on disk ÷ floor",
+            0.9,
             pawl("receive_many_65536_durable_per_s", ("floor", "receive_many_65536_durable_per_s")),
-            "The 16 MiB of texts of one call stay in memory until its commit, which the floor's one text does not; a "
-            "sixth of the time goes into fresh pages for them.",
+            "The 16 MiB of texts of one call stay in memory until its commit, which the floor's "
+            "one text does not: a sixth of the time goes into fresh pages for them.",
         ),
         Target(
-            "rounds of rekeying ÷ the key encapsulation in them", 0.75,
+            "rounds of rekeying ÷ the key encapsulation in them",
+            0.75,
             pawl("rekey_rounds_per_s", ("floor", "rekey_rounds_per_s")),
-            "A round is three frames, each taken, received and acknowledged: ten calls, each a transaction that opens "
-            "and seals rows of the session, the outbox and the schedule.",
+            "A round is three frames, each taken, received and acknowledged: ten calls, each a "
+            "transaction that opens and seals rows of session, outbox and schedule.",
         ),
         Target(
-            "rounds of rekeying ÷ libolm's fresh key for each message", 3,
+            "rounds of rekeying ÷ libolm's fresh key for each message",
+            3,
             pawl("rekey_rounds_per_s", ("libolm", "turn_64_per_s")),
-            "A round makes two key pairs and two agreements, libolm's turn one pair and two agreements; and see above.",
+            "libolm's turn makes one key pair, a round two, besides two agreements each; and the "
+            "calls of a round are the ten of the line above.",
         ),
         Target(
-            "set-up, 16 at once on disk ÷ the X3DH in it", 0.75,
+            "set-up, 16 at once on disk ÷ the X3DH in it",
+            0.75,
             pawl("setup_durable_per_s", ("floor", "setup_durable_per_s")),
-            "Sixteen set-ups share two durable commits on each side, and their first frames go through the outbox.",
+            "What sixteen set-ups wait for the disk together, and the way of their first frames "
+            "through the outbox.",
         ),
         *(
             Target(
-                f"credential {call} among {count:,} ÷ SQLCipher", wanted,
-                pawl(f"{call}_per_s_among_{count}", ("sqlcipher", f"{call}_per_s_among_{count}")),
-                why,
+                among.format("get", count),
+                1.5,
+                pawl(f"get_per_s_among_{count}", ("sqlcipher", f"get_per_s_among_{count}")),
+                "A page that SQLCipher has in its cache lies there in the clear and is read like "
+                "SQLite's own. Pawl opens each row when it is read, and caches no secret.",
             )
             for count in COUNTS
-            for call, wanted, why in (
-                ("get", 1.5, "A page that SQLCipher has in its cache is there in the clear, and is read like SQLite's "
-                 "own. Pawl opens each row when it is read, and keeps no secret in a cache."),
-                ("put", 1.0, "The disk decides, and Pawl reads what it replaces."),
-            )
         ),
         *(
-            Target(f"what Python adds to {what}: µs", 3, of.loss(metric), binding, us=True)
-            for metric, what in (
-                ("encrypt_64_per_s", "encrypt"),
-                ("decrypt_64_per_s", "receive"),
-                ("has_memory_per_s", "has"),
-                ("get_memory_per_s", "get"),
-                ("put_memory_per_s", "put"),
+            Target(
+                among.format("put", count),
+                1,
+                pawl(f"put_per_s_among_{count}", ("sqlcipher", f"put_per_s_among_{count}")),
+                "The disk decides, and Pawl opens what it replaces.",
             )
+            for count in COUNTS
+        ),
+        *(
+            Target(
+                f"what Python adds to {what}: µs",
+                3,
+                of.loss(metric),
+                "Arguments are converted by `ctypes`, in Python, and results copied into objects: "
+                "there is no C extension to build and to ship.",
+                us=True,
+            )
+            for metric, what in PYTHON.items()
         ),
     ]
 
@@ -238,7 +264,11 @@ def ranged(found: Optional[Range]) -> str:
     if found is None:
         return "—"
     middle, low, high = (
-        f"{value:.2g}" if abs(value) < 0.1 else f"{value:.2f}" if abs(value) < 9.95 else f"{value:.0f}"
+        f"{value:.2g}"
+        if abs(value) < 0.1
+        else f"{value:.2f}"
+        if abs(value) < 9.95
+        else f"{value:.0f}"
         for value in found
     )
     return middle if low == high else f"{middle} ({low} … {high})"
@@ -256,7 +286,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> List[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def compared(of: Measured, ours: str, theirs: Sequence[str], metrics: Dict[str, str], *, ratios: bool) -> List[str]:
+def compared(
+    of: Measured, ours: str, theirs: Sequence[str], metrics: Dict[str, str], *, ratios: bool = True
+) -> List[str]:
     """What each has, and what Pawl has of it: a column for each of theirs."""
     names = [ours, *theirs]
     heads = ["", *(TITLES[name] for name in names)]
@@ -273,9 +305,10 @@ def compared(of: Measured, ours: str, theirs: Sequence[str], metrics: Dict[str, 
 
 def growth(of: Measured) -> List[str]:
     rows = []
-    for count in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000):
+    for count in (10**power for power in range(7)):
         cells = [
-            valued(of.of(name.format(count), metric.format(count))) for name, metric in GROWTH.values()
+            valued(of.of(name.format(count), metric.format(count)))
+            for name, metric in GROWTH.values()
         ]
         if any(cell != "—" for cell in cells):
             rows.append([f"{count:,}", *cells])
@@ -297,39 +330,42 @@ GROWTH = {
 def text(of: Measured, machine: Dict[str, str]) -> str:
     quick = " **A quick run: nothing but a trial.**" if machine["quick"] == "yes" else ""
     lines = [
-        f"Measured on {machine['date']}: Pawl {machine['pawl']} on {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['memory']}, {machine['system']}, Linux {machine['kernel']}, {machine['file system']}, Python "
-        f"{machine['python']}. {machine['versions']}. Medians of {machine['passes']} passes; load at the end "
-        f"{machine['load']}.{quick}",
+        "Measured on {date}: Pawl {pawl} on {processor}, {cores} cores, {memory}, {system}, Linux "
+        "{kernel}, {file system}, Python {python}. {versions}. Medians of {passes} passes; load at "
+        "the end {load}.".format(**machine)
+        + quick,
         "",
         "### Targets",
         "",
         *target_table(of),
         "### Messages in C, per second",
         "",
-        *compared(of, "pawl", ("floor", "libolm", "libsignal-protocol-c"), MESSAGES, ratios=True),
+        *compared(of, "pawl", ("floor", "libolm", "libsignal-protocol-c"), MESSAGES),
         "### Messages in Python, per second",
         "",
-        *compared(of, "pawl-py", ("vodozemac-py", "python-olm"), MESSAGES, ratios=True),
+        *compared(of, "pawl-py", ("vodozemac-py", "python-olm"), MESSAGES),
         "### Bytes",
         "",
         *compared(
-            of, "pawl", ("libolm", "libsignal-protocol-c", "vodozemac-py", "python-olm", "sqlite", "sqlcipher"),
-            SIZES, ratios=False,
+            of,
+            "pawl",
+            ("libolm", "libsignal-protocol-c", "vodozemac-py", "python-olm", "sqlite", "sqlcipher"),
+            SIZES,
+            ratios=False,
         ),
         "![Bars: messages and credentials per second, by library](benchmark-peers)",
         "",
     ]
     for count in COUNTS:
         metrics = {f"{metric}_among_{count}": title for metric, title in STORES.items()}
-        part = compared(of, "pawl", ("sqlite", "sqlite-sealed", "sqlcipher"), metrics, ratios=True)
+        part = compared(of, "pawl", ("sqlite", "sqlite-sealed", "sqlcipher"), metrics)
         if len(part) > 3:
             lines += [f"### Credentials among {count:,}, per second", "", *part]
     lines += [
         "### What more of them cost",
         "",
         *growth(of),
-        "![Curves: time and bytes for each session, credential and job, among more and more](benchmark-growth)",
+        "![Curves: what a session, a credential and a job cost among more](benchmark-growth)",
         "",
     ]
     return "\n".join(lines)
@@ -338,6 +374,16 @@ def text(of: Measured, machine: Dict[str, str]) -> str:
 # ---------------------------------------------------------------- pictures
 
 WIDTH = 720
+DRAWN = (
+    "encrypt_64_per_s",
+    "encrypt_65536_per_s",
+    "decrypt_64_per_s",
+    "encrypt_64_durable_per_s",
+    "decrypt_64_durable_per_s",
+    "late_32_per_s",
+    "turn_64_per_s",
+    "setup_per_s",
+)
 COLORS = {
     "floor": "#999999",
     "pawl": "#1a4d8f",
@@ -349,36 +395,44 @@ COLORS = {
     "sqlcipher": "#b03a2e",
 }
 STYLE = (
-    "text{font:12px sans-serif;fill:#222}.head{font-weight:bold}.end{text-anchor:end}"
+    "text{font:12px sans-serif}.head{font-weight:bold}.end{text-anchor:end}"
     ".mid{text-anchor:middle}.grid{stroke:#ddd}.line{fill:none;stroke-width:2}"
 )
 
 
 def svg(height: int, title: str, parts: Iterable[str]) -> str:
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-        *parts,
-        "</svg>",
-        "",
-    ])
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
+            f"<title>{escape(title)}</title>",
+            f"<style>{STYLE}</style>",
+            box(0, 0, WIDTH, height, "#fff"),
+            *parts,
+            "</svg>",
+            "",
+        ]
+    )
 
 
-def words(x: float, y: float, what: str, kind: str = "") -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}">{escape(what)}</text>'
+def words(x: float, y: float, what: str, kind: str = "", color: str = "#222") -> str:
+    place = f'x="{x:.0f}" y="{y:.0f}"'
+    return f'<text {place} class="{kind}" fill="{color}">{escape(what)}</text>'
+
+
+def box(x: float, y: float, width: float, height: float, color: str) -> str:
+    size = f'width="{width:.1f}" height="{height}"'
+    return f'<rect x="{x}" y="{y}" {size} fill="{color}"/>'
 
 
 def bars(of: Measured) -> str:
     """Each row as wide as its logarithm: a length of ours says nothing, a difference does."""
-    groups = [
-        (title, metric, ("floor", "pawl", "libolm", "libsignal-protocol-c", "vodozemac-py"))
-        for metric, title in MESSAGES.items()
-        if metric in ("encrypt_64_per_s", "encrypt_65536_per_s", "decrypt_64_per_s", "encrypt_64_durable_per_s",
-                      "decrypt_64_durable_per_s", "late_32_per_s", "turn_64_per_s", "setup_per_s")
-    ] + [
-        (f"{STORES[metric]}, 100,000", f"{metric}_among_100000", ("pawl", "sqlite", "sqlite-sealed", "sqlcipher"))
+    ratchets = ("floor", "pawl", "libolm", "libsignal-protocol-c", "vodozemac-py")
+    stores = ("pawl", "sqlite", "sqlite-sealed", "sqlcipher")
+    groups: List[Tuple[str, str, Tuple[str, ...]]]
+    groups = [(MESSAGES[metric], metric, ratchets) for metric in DRAWN]
+    groups += [
+        (f"{STORES[metric]}, 100,000", f"{metric}_among_100000", stores)
         for metric in ("put_per_s", "get_per_s")
     ]
     left, right, y, low, high = 190, WIDTH - 70, 40, 2.0, 7.0
@@ -391,11 +445,10 @@ def bars(of: Measured) -> str:
         parts.append(words(left - 10, y + 7 * len(present) + 3, title, "end"))
         for name, value in present:
             width = (min(max(math.log10(value), low), high) - low) / (high - low) * (right - left)
-            parts.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="12" fill="{COLORS[name]}"/>')
-            label = f"{short(value)} {TITLES[name]}" + (" (Python)" if name.endswith("-py") else "")
+            label = f"{short(value)} {TITLES[name]}" + (" (Python)" if name[-3:] == "-py" else "")
+            parts.append(box(left, y, width, 12, COLORS[name]))
             if width > (right - left) * 0.66:
-                parts.append(f'<text x="{left + width - 5:.0f}" y="{y + 10}" class="end" style="fill:#fff">'
-                             f"{escape(label)}</text>")
+                parts.append(words(left + width - 5, y + 10, label, "end", "#fff"))
             else:
                 parts.append(words(left + width + 5, y + 10, label))
             y += 14
@@ -408,7 +461,7 @@ def curves(of: Measured) -> str:
 
     def line(pattern: Tuple[str, str], *, per_second: bool = False) -> List[Tuple[int, float]]:
         found = []
-        for count in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000):
+        for count in (10**power for power in range(7)):
             values = of.values(pattern[0].format(count), pattern[1].format(count))
             if values and statistics.median(values) > 0:
                 middle = statistics.median(values)
@@ -416,21 +469,35 @@ def curves(of: Measured) -> str:
         return found
 
     panels = [
-        ("microseconds", [
-            ("session: start", "#1a4d8f", line(GROWTH["session: start, µs"])),
-            ("first message", "#d98e04", line(GROWTH["first message, µs"])),
-            ("next message", "#b03a2e", line(GROWTH["next message, µs"])),
-            ("credential: put", "#3a7d44", line(("pawl", "put_per_s_among_{}"), per_second=True)),
-            ("get", "#7b3fa0", line(("pawl", "get_per_s_among_{}"), per_second=True)),
-            ("job: run one", "#222222", line(GROWTH["run one, µs"])),
-            ("next deadline", "#888888", line(GROWTH["job: next deadline, µs"])),
-        ]),
-        ("bytes for each", [
-            ("session, stored", "#1a4d8f", line(GROWTH["stored, B"])),
-            ("session, in memory", "#d98e04", line(GROWTH["in memory, B"])),
-            ("credential, stored", "#3a7d44", line(("pawl", "stored_bytes_among_{}"))),
-            ("job and credential, stored", "#222222", line(GROWTH["stored with its credential, B"])),
-        ]),
+        (
+            "microseconds",
+            [
+                ("session: start", "#1a4d8f", line(GROWTH["session: start, µs"])),
+                ("first message", "#d98e04", line(GROWTH["first message, µs"])),
+                ("next message", "#b03a2e", line(GROWTH["next message, µs"])),
+                (
+                    "credential: put",
+                    "#3a7d44",
+                    line(("pawl", "put_per_s_among_{}"), per_second=True),
+                ),
+                ("get", "#7b3fa0", line(("pawl", "get_per_s_among_{}"), per_second=True)),
+                ("job: run one", "#222222", line(GROWTH["run one, µs"])),
+                ("next deadline", "#888888", line(GROWTH["job: next deadline, µs"])),
+            ],
+        ),
+        (
+            "bytes for each",
+            [
+                ("session, stored", "#1a4d8f", line(GROWTH["stored, B"])),
+                ("session, in memory", "#d98e04", line(GROWTH["in memory, B"])),
+                ("credential, stored", "#3a7d44", line(("pawl", "stored_bytes_among_{}"))),
+                (
+                    "job and credential, stored",
+                    "#222222",
+                    line(GROWTH["stored with its credential, B"]),
+                ),
+            ],
+        ),
     ]
     left, right, tall, top = 60, WIDTH - 190, 240, 36
     parts: List[str] = []
@@ -447,21 +514,22 @@ def curves(of: Measured) -> str:
 
         parts.append(words(left, top - 14, title, "head"))
         for power in range(low, high + 1):
-            at = y(10.0**power)
-            parts.append(f'<path class="grid" d="M{left} {at:.1f}H{right}"/>')
-            parts.append(words(left - 6, at + 4, f"{10.0**power:,g}", "end"))
+            height = y(10.0**power)
+            parts.append(f'<path class="grid" d="M{left} {height:.1f}H{right}"/>')
+            parts.append(words(left - 6, height + 4, f"{10.0**power:,g}", "end"))
         for power in range(7):
             parts.append(words(x(10**power), top + tall + 18, f"{10**power:,}", "mid"))
         taken: List[float] = []
-        for name, color, points in sorted(lines, key=lambda each: -each[2][-1][1] if each[2] else 0):
-            if not points:
-                continue
+        drawn = [each for each in lines if each[2]]
+        for name, color, points in sorted(drawn, key=lambda each: -each[2][-1][1]):
             path = "L".join(f"{x(count):.1f} {y(value):.1f}" for count, value in points)
             parts.append(f'<path class="line" d="M{path}" stroke="{color}"/>')
-            parts += [f'<circle cx="{x(count):.1f}" cy="{y(value):.1f}" r="3" fill="{color}"/>' for count, value in points]
-            at = max([y(points[-1][1]) + 4, *(other + 15 for other in taken)])
-            taken.append(at)
-            parts.append(f'<text x="{right + 12}" y="{at:.0f}" style="fill:{color}">{escape(name)}</text>')
+            for count, value in points:
+                at = f'cx="{x(count):.1f}" cy="{y(value):.1f}"'
+                parts.append(f'<circle {at} r="3" fill="{color}"/>')
+            lowest = max([y(points[-1][1]) + 4, *(other + 15 for other in taken)])
+            taken.append(lowest)
+            parts.append(words(right + 12, lowest, name, color=color))
         top += tall + 66
     return svg(top - 30, "What more sessions, credentials and jobs cost", parts)
 
@@ -472,7 +540,8 @@ def main(measured: Path, documentation: Path) -> None:
     article = documentation / "Benchmarks.md"
     before, rest = article.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
-    article.write_text(before + BEGIN + "\n" + text(of, machine) + "\n" + END + after, encoding="utf-8")
+    parts = [before, BEGIN, "\n", text(of, machine), "\n", END, after]
+    article.write_text("".join(parts), encoding="utf-8")
     pictures = documentation / "Resources"
     (pictures / "benchmark-peers.svg").write_text(bars(of), encoding="utf-8")
     (pictures / "benchmark-growth.svg").write_text(curves(of), encoding="utf-8")

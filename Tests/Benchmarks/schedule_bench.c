@@ -1,6 +1,6 @@
 /* schedule_bench: what it costs to ask for the next deadline, and to run the one job that is due, with more and more
- * jobs stored that are not (PAWL_BENCH_QUICK: at most 100,000); and what a job takes in the file, with the credential that
- * it is about. */
+ * jobs stored that are not (PAWL_BENCH_QUICK: at most 100,000); and what a job takes in the file, with the credential
+ * that it is about. */
 #include "bench.h"
 
 #define AT_ONCE 10000

@@ -1,6 +1,6 @@
-/* sessions_bench: what a session costs among more and more, from 1 to 100,000 (10,000 with PAWL_BENCH_QUICK): its start,
- * the first message after the store was opened, which reads the session and reserves indices, the next message, and what
- * the session takes in the file and, when it was used, in memory. */
+/* sessions_bench: what a session costs among more and more, from 1 to 100,000 (10,000 with PAWL_BENCH_QUICK): its
+ * start, the first message after the store was opened, which reads the session and reserves indices, the next message,
+ * and what the session takes in the file and, when it was used, in memory. */
 #include "pair.h"
 #include <sys/mman.h>
 
