@@ -1,5 +1,6 @@
-"""peers.py LIBRARY [METRIC...]: what peers.h is, for libraries that Python sees: Pawl, vodozemac
-and python-olm, as `name,metric,value` lines; without a metric, the names of those that there are."""
+"""peers.py LIBRARY [METRIC...]: what peers.h is, for the libraries that Python sees: Pawl,
+vodozemac and python-olm. It prints `name,metric,value` lines, or, without a metric, the names of
+those that there are."""
 
 from __future__ import annotations
 

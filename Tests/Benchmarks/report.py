@@ -328,12 +328,12 @@ GROWTH = {
 
 
 def text(of: Measured, machine: Dict[str, str]) -> str:
-    quick = " **A quick run: nothing but a trial.**" if machine["quick"] == "yes" else ""
+    trial = f" **Nothing but a trial: {machine['trial']}.**" if machine["trial"] else ""
     lines = [
         "Measured on {date}: Pawl {pawl} on {processor}, {cores} cores, {memory}, {system}, Linux "
         "{kernel}, {file system}, Python {python}. {versions}. Medians of {passes} passes; load at "
         "the end {load}.".format(**machine)
-        + quick,
+        + trial,
         "",
         "### Targets",
         "",
@@ -473,16 +473,20 @@ def curves(of: Measured) -> str:
             "microseconds",
             [
                 ("session: start", "#1a4d8f", line(GROWTH["session: start, µs"])),
-                ("first message", "#d98e04", line(GROWTH["first message, µs"])),
-                ("next message", "#b03a2e", line(GROWTH["next message, µs"])),
+                ("session: first message", "#d98e04", line(GROWTH["first message, µs"])),
+                ("session: next message", "#b03a2e", line(GROWTH["next message, µs"])),
                 (
                     "credential: put",
                     "#3a7d44",
                     line(("pawl", "put_per_s_among_{}"), per_second=True),
                 ),
-                ("get", "#7b3fa0", line(("pawl", "get_per_s_among_{}"), per_second=True)),
+                (
+                    "credential: get",
+                    "#7b3fa0",
+                    line(("pawl", "get_per_s_among_{}"), per_second=True),
+                ),
                 ("job: run one", "#222222", line(GROWTH["run one, µs"])),
-                ("next deadline", "#888888", line(GROWTH["job: next deadline, µs"])),
+                ("job: next deadline", "#888888", line(GROWTH["job: next deadline, µs"])),
             ],
         ),
         (
@@ -516,7 +520,7 @@ def curves(of: Measured) -> str:
         for power in range(low, high + 1):
             height = y(10.0**power)
             parts.append(f'<path class="grid" d="M{left} {height:.1f}H{right}"/>')
-            parts.append(words(left - 6, height + 4, f"{10.0**power:,g}", "end"))
+            parts.append(words(left - 6, height + 4, f"{10**power:,}", "end"))
         for power in range(7):
             parts.append(words(x(10**power), top + tall + 18, f"{10**power:,}", "mid"))
         taken: List[float] = []

@@ -12,7 +12,7 @@ import report
 ARTICLES = Path(__file__).parents[2] / "Sources/Pawl/Pawl.docc"
 MACHINE = {
     "date": "2026-01-02",
-    "quick": "no",
+    "trial": "a quick run",
     **dict.fromkeys(
         "pawl processor cores memory system kernel python versions passes load".split(), "some"
     ),
@@ -76,7 +76,7 @@ def test_tables(article: Path) -> None:
     assert "| encrypt 64 B | — | — | 75 k ± 33% | 138 k ± 27% | — | — | — |" in text
     assert "### Credentials among 1,000," in text and "among 100,000," not in text
     assert "| 1 | 200 | — |" in text and "| 100,000 | 210 | — |" in text and "| 10 |" not in text
-    assert [line for line in text.splitlines() if line.startswith("Measured on 2026-01-02: Pawl")]
+    assert "\nMeasured on 2026-01-02: Pawl some" in text and "a trial: a quick run.**\n" in text
     widths = [line.count("|") for line in text.splitlines()]
     for above, below in zip(widths, widths[1:]):
         assert not (above and below) or above == below
