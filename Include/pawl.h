@@ -763,6 +763,14 @@ pawl_status pawl_job_revive(pawl_store *store, uint32_t kind, const uint8_t subj
 #define PAWL_EVENT_PUBLICATION 10     /* the server does not serve what it should; `count` is a PAWL_PUBLICATION_* */
 #define PAWL_EVENT_DEAD_LETTER 11     /* a job of kind `count` was set aside: see pawl_store_jobs; `account` is zeros if it
                                          is none's, or whose cannot be told */
+/* Those of a backup: see pawl_view_item_backup. */
+#define PAWL_EVENT_BACKUP_STATUS 12     /* it is in another state than before; `count` is its revision */
+#define PAWL_EVENT_BACKUP_KEY_CACHED 13 /* a version became active, `count` is its generation; behind the status that says so */
+#define PAWL_EVENT_BACKUP_REFUSED 14    /* something is not done; `count` is a PAWL_REFUSED_* */
+#define PAWL_EVENT_BACKUP_RESTORING 15  /* a page of a restore is here; `count` is how many items came so far */
+#define PAWL_EVENT_BACKUP_RESTORED 16   /* a restore is over; `count` is how many items came */
+#define PAWL_EVENT_BACKUP_FINDING 17    /* what the server shows is not what was put there: `count` is a PAWL_FINDING_*, `body` the
+                                           writer's account or the place (16) that it is about */
 /* Requests, in `what`. Those about the account's own packages name the account itself as `peer`. */
 #define PAWL_REQUEST_PACKAGE 1      /* fetch a key package of `peer`; answer with its bytes */
 #define PAWL_REQUEST_PUBLISH 2      /* have the server serve this package, with `count` one-time keys, in place of what it has

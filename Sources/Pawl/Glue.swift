@@ -48,6 +48,10 @@ extension pawl_delivery: Sized {}
 extension pawl_kept: Sized {}
 extension pawl_history: Sized {}
 extension pawl_history_message: Sized {}
+extension pawl_backup: Sized {}
+extension pawl_backup_request: Sized {}
+extension pawl_backup_entry: Sized {}
+extension pawl_backup_reply: Sized {}
 
 /// Lends the UTF-8 bytes of a text, NULL for an empty one.
 func withBytes<Result>(
@@ -130,15 +134,52 @@ struct View: ~Copyable {
         return only
     }
 
-    /// The items, with the packages that some of them carry.
+    /// The items, with what only some of them carry.
     borrowing func items() throws(PawlError) -> [Item] {
         var values: [Item] = []
         for index in 0..<pawl_view_count(view) {
             var row = pawl_item.sized()
             try check(pawl_view_item(view, index, &row))
-            values.append(Item(row, try packages(Item.packageCount(row), ofItem: index)))
+            let packages = try packages(Item.packageCount(row), ofItem: index)
+            values.append(Item(row, try content(row, ofItem: index), packages))
         }
         return values
+    }
+
+    private borrowing func content(
+        _ row: pawl_item, ofItem index: Int
+    ) throws(PawlError) -> Item.Content? {
+        switch row.kind {
+        case UInt32(PAWL_ITEM_FRAME): .frame(array(row.body, row.body_size))
+        case UInt32(PAWL_ITEM_REQUEST): try request(row, ofItem: index).map { .request($0) }
+        case UInt32(PAWL_ITEM_EVENT): try event(row, ofItem: index).map { .event($0) }
+        default: nil
+        }
+    }
+
+    private borrowing func request(
+        _ row: pawl_item, ofItem index: Int
+    ) throws(PawlError) -> Item.Request? {
+        if let request = Item.Request(row) { return request }
+        guard BackupRequest.isOne(row) else { return nil }
+        var found = pawl_backup_request.sized()
+        try check(pawl_view_item_backup_request(view, index, &found))
+        var entries: [BackupEntry] = []
+        for place in 0..<found.entry_count {
+            var entry = pawl_backup_entry.sized()
+            try check(pawl_view_item_backup_entry(view, index, place, &entry))
+            entries.append(BackupEntry(entry))
+        }
+        return BackupRequest(found, number: row.count, entries).map { .backup($0) }
+    }
+
+    private borrowing func event(
+        _ row: pawl_item, ofItem index: Int
+    ) throws(PawlError) -> Item.Event? {
+        guard Item.Event.hasBackup(row) else { return Item.Event(row, nil) }
+        var found = pawl_backup.sized()
+        try check(pawl_view_item_backup(view, index, &found))
+        return Item.Event(row, Backup(found))
     }
 
     private borrowing func packages(

@@ -23,6 +23,8 @@ public struct History: Sendable, Hashable {
     /// Whether its epoch is over for both sides, or its session is here: its key forges no more than
     /// what is still on its way. Until then it forges whatever follows.
     public let isClosed: Bool
+    /// Whether it came from a backup.
+    public let isImported: Bool
     /// When the epoch began here.
     public let created: Timestamp
     /// Who the peer was.
@@ -35,6 +37,7 @@ public struct History: Sendable, Hashable {
         first = row.first
         end = row.end == .max ? nil : row.end
         isClosed = row.flags & UInt32(PAWL_HISTORY_CLOSED) != 0
+        isImported = row.flags & UInt32(PAWL_HISTORY_IMPORTED) != 0
         created = Timestamp(nanoseconds: row.created_ns)
         peer = Identity(
             row.peer_signing_key, row.peer_agreement_key, row.peer_name, row.peer_name_size)

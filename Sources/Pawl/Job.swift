@@ -38,6 +38,8 @@ public struct Job: Sendable, Hashable {
         public static let verifyPublication = Kind(PAWL_JOB_VERIFY_PUBLICATION)
         /// Remove a value that the vault kept when it was to go.
         public static let orphanRetry = Kind(PAWL_JOB_ORPHAN_RETRY)
+        /// Go on with a backup.
+        public static let backup = Kind(PAWL_JOB_BACKUP)
     }
 
     /// What is to be done.

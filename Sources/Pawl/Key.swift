@@ -55,12 +55,12 @@ public struct Key: Sendable {
 /// Upper case, spaces and hyphens do not matter. A typing error is
 /// ``PawlError/Reason/misuseRecovery``, a key of another kind
 /// ``PawlError/Reason/misuseRecoveryPrefix``; both appear when the key is used.
-public struct RecoveryKey: Sendable, Equatable {
+public struct RecoveryKey: Sendable, Hashable {
     /// What a recovery key opens.
     public enum Kind: UInt32, Sendable {
         /// A store.
         case store = 1
-        /// An archive, see ``Store/export(_:for:_:)``.
+        /// A backup or an archive, see <doc:BackingUp> and ``Store/export(_:for:_:)``.
         case backup = 2
     }
 
@@ -73,18 +73,31 @@ public struct RecoveryKey: Sendable, Equatable {
     ///
     /// - Throws: ``PawlError/Code/internal`` if the system gives no randomness.
     public static func generate(_ kind: Kind = .store) throws(PawlError) -> RecoveryKey {
+        try read { pawl_recovery_key_generate(kind.rawValue, $0, $1, $2) }
+    }
+
+    /// The key that a call of C writes.
+    static func read(
+        _ call: (UnsafeMutablePointer<CChar>?, Int, UnsafeMutablePointer<Int>?) -> pawl_status
+    ) throws(PawlError) -> RecoveryKey {
         try withScratch(Int(PAWL_RECOVERY_SIZE_MAX)) { memory throws(PawlError) in
             var count = 0
-            try check(
-                pawl_recovery_key_generate(
-                    kind.rawValue, memory.baseAddress?.assumingMemoryBound(to: CChar.self),
-                    memory.count, &count))
+            let start = memory.baseAddress?.assumingMemoryBound(to: CChar.self)
+            try check(call(start, memory.count, &count))
             let text = UnsafeRawBufferPointer(rebasing: memory[..<count])
             return RecoveryKey(secret: Secret(copying: text))
         }
     }
 
     private init(secret: Secret) { self.secret = secret }
+
+    /// The key in a row of C.
+    init(row start: UnsafePointer<UInt8>?, _ count: Int) {
+        secret = Secret(copying: UnsafeRawBufferPointer(start: start, count: count))
+    }
+
+    /// Combines the size, never the text.
+    public func hash(into hasher: inout Hasher) { hasher.combine(secret.count) }
 
     /// A copy of the text, to be shown to its owner once.
     public var text: String { secret.text ?? "" }

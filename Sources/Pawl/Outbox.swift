@@ -4,7 +4,7 @@ import CPawl
 /// once.
 ///
 /// Items wait in lanes: the frames of a session that carry messages, those that carry none, the
-/// requests of an account, its events. In each they are handed out in the order of their ids, and a
+/// requests of an account, those of its backup, its events. In each they are handed out in the order of their ids, and a
 /// lane that is stuck holds up no other.
 public struct Item: Sendable, Hashable, Identifiable {
     /// What the host has to do.
@@ -18,9 +18,9 @@ public struct Item: Sendable, Hashable, Identifiable {
     }
 
     /// What the host is asked for.
-    public enum Request: UInt32, Sendable, Hashable {
+    public enum Request: Sendable, Hashable {
         /// Fetch a fresh key package of ``Item/peer``; answer with its bytes.
-        case package = 1
+        case package
         /// Have the server serve ``Item/packages`` in place of what it has; answer with nothing when
         /// it does.
         case publish
@@ -30,6 +30,8 @@ public struct Item: Sendable, Hashable, Identifiable {
         /// Fetch the account's own package as an initiator would; answer with its bytes, or with
         /// nothing if the server has none.
         case readBack
+        /// Something with the server of the account's backup; answer with a ``BackupReply``.
+        case backup(BackupRequest)
     }
 
     /// What the host is asked to publish.
@@ -82,6 +84,19 @@ public struct Item: Sendable, Hashable, Identifiable {
         case publication(Publication)
         /// A job failed so often that it is not tried any more: see ``Store/jobs(areDead:after:limit:)``.
         case deadLetter(Job.Kind)
+        /// The account's backup is in another state than before.
+        case backupStatus(Backup)
+        /// A version of it became active: what is in it can be had. Comes after the status that says
+        /// so.
+        case backupKeyCached(Backup)
+        /// What was wanted of it is not done.
+        case backupRefused(Backup.Refusal, Backup)
+        /// A page of a restore is here.
+        case backupRestoring(Backup)
+        /// A restore is over: what it brought, what was found, as of when.
+        case backupRestored(Backup)
+        /// What the server of the backup shows is not what was put there.
+        case backupFinding(Backup.Finding)
     }
 
     /// Its number: greater than that of every item before it in the same store.
@@ -107,9 +122,9 @@ public struct Item: Sendable, Hashable, Identifiable {
     /// When it may be handed out to somebody else.
     public let leaseEnd: Timestamp
 
-    init(_ row: pawl_item, _ packages: Packages?) {
+    init(_ row: pawl_item, _ content: Content?, _ packages: Packages?) {
         id = row.seq
-        content = Content(row)
+        self.content = content
         ticket = row.kind == UInt32(PAWL_ITEM_FRAME) && row.count > 0 ? row.count : nil
         account = Account.ID(row: row.account)
         session = .unlessZero(row.session)
@@ -124,33 +139,43 @@ public struct Item: Sendable, Hashable, Identifiable {
     /// How many packages and one-time keys a row carries; nil: it is no request to publish.
     static func packageCount(_ row: pawl_item) -> Int? {
         guard row.kind == UInt32(PAWL_ITEM_REQUEST) else { return nil }
-        switch Request(rawValue: row.what) {
+        switch Request(row) {
         case .publish: return Int(clamping: row.count) + 1
         case .publishKeys: return Int(clamping: row.count)
-        case .package, .readBack, nil: return nil
+        default: return nil
         }
     }
 }
 
-extension Item.Content {
+extension Item.Request {
+    /// Nil for a backup's, and for something that this version does not know.
     init?(_ row: pawl_item) {
-        switch row.kind {
-        case UInt32(PAWL_ITEM_FRAME):
-            self = .frame(array(row.body, row.body_size))
-        case UInt32(PAWL_ITEM_REQUEST):
-            guard let request = Item.Request(rawValue: row.what) else { return nil }
-            self = .request(request)
-        case UInt32(PAWL_ITEM_EVENT):
-            guard let event = Item.Event(row) else { return nil }
-            self = .event(event)
-        default:
-            return nil
+        switch row.what {
+        case UInt32(PAWL_REQUEST_PACKAGE): self = .package
+        case UInt32(PAWL_REQUEST_PUBLISH): self = .publish
+        case UInt32(PAWL_REQUEST_PUBLISH_KEYS): self = .publishKeys
+        case UInt32(PAWL_REQUEST_READ_BACK): self = .readBack
+        default: return nil
         }
     }
 }
 
 extension Item.Event {
-    init?(_ row: pawl_item) {
+    /// Whether it carries the state of a backup.
+    static func hasBackup(_ row: pawl_item) -> Bool {
+        switch Int32(clamping: row.what) {
+        case PAWL_EVENT_BACKUP_STATUS, PAWL_EVENT_BACKUP_KEY_CACHED, PAWL_EVENT_BACKUP_REFUSED,
+            PAWL_EVENT_BACKUP_RESTORING, PAWL_EVENT_BACKUP_RESTORED:
+            true
+        default: false
+        }
+    }
+
+    init?(_ row: pawl_item, _ backup: Backup?) {
+        if let backup {
+            self.init(row, of: backup)
+            return
+        }
         switch row.what {
         case UInt32(PAWL_EVENT_IDENTITY_CHANGED): self = .identityChanged
         case UInt32(PAWL_EVENT_LOST): self = .lost(Int(clamping: row.count))
@@ -166,6 +191,22 @@ extension Item.Event {
             self = .publication(found)
         case UInt32(PAWL_EVENT_DEAD_LETTER):
             self = .deadLetter(Job.Kind(rawValue: UInt32(clamping: row.count)))
+        case UInt32(PAWL_EVENT_BACKUP_FINDING):
+            guard let found = Backup.Finding(rawValue: row.count) else { return nil }
+            self = .backupFinding(found)
+        default: return nil
+        }
+    }
+
+    private init?(_ row: pawl_item, of backup: Backup) {
+        switch row.what {
+        case UInt32(PAWL_EVENT_BACKUP_STATUS): self = .backupStatus(backup)
+        case UInt32(PAWL_EVENT_BACKUP_KEY_CACHED): self = .backupKeyCached(backup)
+        case UInt32(PAWL_EVENT_BACKUP_REFUSED):
+            guard let refusal = Backup.Refusal(rawValue: row.count) else { return nil }
+            self = .backupRefused(refusal, backup)
+        case UInt32(PAWL_EVENT_BACKUP_RESTORING): self = .backupRestoring(backup)
+        case UInt32(PAWL_EVENT_BACKUP_RESTORED): self = .backupRestored(backup)
         default: return nil
         }
     }
@@ -185,8 +226,8 @@ extension Store {
     }
 
     /// Settles up to 10,000 items, all or none, because they are done: delivered or noted. A
-    /// request is given up; what is to be published is asked for again an hour later. No lease is
-    /// needed, and settling again is allowed.
+    /// request is given up; what is to be published is asked for again an hour later, what a backup
+    /// needs ever later. No lease is needed, and settling again is allowed.
     ///
     /// - Throws: ``PawlError/Code/notFound`` (no item ever had this number).
     public func ack(_ items: [Item.ID]) throws(PawlError) {
@@ -210,7 +251,7 @@ extension Store {
     ///   - item: which one.
     ///   - body: for ``Item/Request/package`` what ``Account/startSession(with:package:)`` takes;
     ///     for ``Item/Request/readBack`` what the server has; else nothing.
-    /// - Throws: ``PawlError/Reason/misuseFlags`` (not a request), ``PawlError/Reason/misuseSize``
+    /// - Throws: ``PawlError/Reason/misuseFlags`` (not a request, or a backup's), ``PawlError/Reason/misuseSize``
     ///   (bytes where nothing is to be answered), ``PawlError/Code/notFound`` (no item ever had
     ///   this number), and what ``Account/startSession(with:package:)`` does.
     public func answer(_ item: Item.ID, with body: [UInt8] = []) throws(PawlError) {

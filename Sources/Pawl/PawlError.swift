@@ -134,6 +134,8 @@ extension PawlError.Reason {
     public static let stateMode = Self(rawValue: PAWL_STATE_MODE)
     /// This account's packages rotate by themselves; see ``Store/rotateNow(_:)``.
     public static let stateRotation = Self(rawValue: PAWL_STATE_ROTATION)
+    /// The backup has no key, or no version.
+    public static let stateBackup = Self(rawValue: PAWL_STATE_BACKUP)
     /// The secret is above 16 MiB.
     public static let limitSecret = Self(rawValue: PAWL_LIMIT_SECRET)
     /// More than 64 attributes.

@@ -114,6 +114,36 @@ import Testing
         same(type(of: PawlABI.pawl_history_list), type(of: CPawl.pawl_history_list))
         same(type(of: PawlABI.pawl_view_history), type(of: CPawl.pawl_view_history))
         same(type(of: PawlABI.pawl_history_decrypt), type(of: CPawl.pawl_history_decrypt))
+        same(type(of: PawlABI.pawl_backup_create), type(of: CPawl.pawl_backup_create))
+        same(type(of: PawlABI.pawl_backup_reset), type(of: CPawl.pawl_backup_reset))
+        same(type(of: PawlABI.pawl_backup_enable), type(of: CPawl.pawl_backup_enable))
+        same(type(of: PawlABI.pawl_backup_disable), type(of: CPawl.pawl_backup_disable))
+        same(type(of: PawlABI.pawl_backup_delete), type(of: CPawl.pawl_backup_delete))
+        same(type(of: PawlABI.pawl_backup_recover), type(of: CPawl.pawl_backup_recover))
+        same(type(of: PawlABI.pawl_backup_recovery_key), type(of: CPawl.pawl_backup_recovery_key))
+        same(type(of: PawlABI.pawl_recovery_wrap), type(of: CPawl.pawl_recovery_wrap))
+        same(type(of: PawlABI.pawl_recovery_unwrap), type(of: CPawl.pawl_recovery_unwrap))
+        same(type(of: PawlABI.pawl_backup_include), type(of: CPawl.pawl_backup_include))
+        same(type(of: PawlABI.pawl_backup_exclude), type(of: CPawl.pawl_backup_exclude))
+        same(type(of: PawlABI.pawl_backup_get), type(of: CPawl.pawl_backup_get))
+        same(type(of: PawlABI.pawl_view_item_backup), type(of: CPawl.pawl_view_item_backup))
+        same(type(of: PawlABI.pawl_backup_restore), type(of: CPawl.pawl_backup_restore))
+        same(type(of: PawlABI.pawl_backup_stop_restore), type(of: CPawl.pawl_backup_stop_restore))
+        same(
+            type(of: PawlABI.pawl_backup_fetch_credential),
+            type(of: CPawl.pawl_backup_fetch_credential))
+        same(type(of: PawlABI.pawl_backup_fetch_history), type(of: CPawl.pawl_backup_fetch_history))
+        same(type(of: PawlABI.pawl_backup_ask), type(of: CPawl.pawl_backup_ask))
+        same(type(of: PawlABI.pawl_backup_share), type(of: CPawl.pawl_backup_share))
+        same(type(of: PawlABI.pawl_backup_receive), type(of: CPawl.pawl_backup_receive))
+        same(
+            type(of: PawlABI.pawl_view_item_backup_request),
+            type(of: CPawl.pawl_view_item_backup_request))
+        same(
+            type(of: PawlABI.pawl_view_item_backup_entry),
+            type(of: CPawl.pawl_view_item_backup_entry))
+        same(type(of: PawlABI.pawl_backup_entry_rank), type(of: CPawl.pawl_backup_entry_rank))
+        same(type(of: PawlABI.pawl_backup_answer), type(of: CPawl.pawl_backup_answer))
     }
 
     /// The test above compares nothing that it does not mention.
@@ -124,7 +154,7 @@ import Testing
         let test = try String(contentsOf: URL(filePath: #filePath), encoding: .utf8)
         let declared = header.matches(of: /(?m)^[a-z][a-z0-9_ ]*[ *](pawl_[a-z_]+)\(/).map { $0.1 }
         let compared = test.matches(
-            of: /same\(\s*type\(of: PawlABI\.([a-z_]+)\), type\(of: CPawl\.([a-z_]+)\)\s*\)/)
+            of: /same\(\s*type\(of: PawlABI\.([a-z_]+)\),\s+type\(of: CPawl\.([a-z_]+)\)\s*\)/)
         #expect(compared.allSatisfy { $0.1 == $0.2 })
         #expect(Set(compared.map { $0.1 }) == Set(declared))
         #expect(declared.count > 30)
@@ -163,5 +193,9 @@ import Testing
         expect(pawl_archive_report.self, 56)
         expect(pawl_runner.self, 24)
         expect(pawl_history.self, 128)
+        expect(pawl_backup.self, 240)
+        expect(pawl_backup_request.self, 64)
+        expect(pawl_backup_entry.self, 48)
+        expect(pawl_backup_reply.self, 72)
     }
 }

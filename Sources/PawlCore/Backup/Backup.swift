@@ -372,8 +372,7 @@ package struct Backup {
         active = version
         upload.request = 0
         if upload.version != version {
-            upload.version = version
-            upload.cursor = 0
+            upload = Upload(version: version)
             fetches = []
             misses = []
         }

@@ -164,7 +164,7 @@ private struct BackupBatch {
         var size = 0
         for (number, row) in changed {
             guard let entry = try transaction.entry(row, of: account), entry.number == number,
-                let (name, content) = try transaction.backedUp(row, entry)
+                let (name, content) = try transaction.backedUp(row, entry, account)
             else { continue }
             let item = BackupItem(
                 name, writer: account, number: number, first: entry.first, entry.provenance)
@@ -230,7 +230,7 @@ private struct BackupBatch {
 extension Transaction {
     /// What is backed up of a row; nil: nothing can be.
     fileprivate func backedUp(
-        _ row: RowKey, _ entry: BackupEntry
+        _ row: RowKey, _ entry: BackupEntry, _ account: Identifier
     ) throws(Failure) -> (BackupItem.Name, SecretBuffer)? {
         do throws(Failure) {
             guard row.kind == .credential else {
@@ -242,6 +242,7 @@ extension Transaction {
                     try BackupContent.history(place.direction, record.encoded())
                 )
             }
+            guard try accounts(backingUp: row).contains(account) else { return nil }
             guard case .current(let found) = try lookUp(row, now: clock.now()) else {
                 return (.credential(entry.id), try BackupContent.deleted())
             }
