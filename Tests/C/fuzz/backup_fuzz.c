@@ -18,9 +18,10 @@ static uint8_t ada[16];
 static backup_server *server;
 static const uint8_t secrets[3][32] = {{1}, {2}, {3}};
 
-/* What the host was told last, and whether anybody is in between. */
+/* What the host was told last; the version whose key it was told of, zeros once it is not active any more. */
 static pawl_backup last_status;
-static int is_status_last;
+static uint8_t cached[32];
+static int is_key_due;
 
 static pawl_key secret_key(const uint8_t *secret) {
     pawl_key key = PAWL_INIT(pawl_key);
@@ -147,6 +148,8 @@ static void check_command(pawl_status status) {
 static void note_event(const pawl_view *items, size_t row, const pawl_item *item) {
     if (item->what < PAWL_EVENT_BACKUP_STATUS || item->what > PAWL_EVENT_BACKUP_FINDING) return;
     pawl_backup told = PAWL_INIT(pawl_backup), now = PAWL_INIT(pawl_backup);
+    NEED(is_key_due == (item->what == PAWL_EVENT_BACKUP_KEY_CACHED));
+    is_key_due = 0;
     if (item->what == PAWL_EVENT_BACKUP_FINDING) {
         NEED(item->body_size == 16 && item->count >= 1 && item->count <= PAWL_FINDING_MALFORMED);
         return;
@@ -160,11 +163,15 @@ static void note_event(const pawl_view *items, size_t row, const pawl_item *item
     }
     if (now.revision == told.revision) NEED(memcmp(told.hash, now.hash, 32) == 0 && told.phase == now.phase);
     if (item->what == PAWL_EVENT_BACKUP_KEY_CACHED) {
-        NEED(is_status_last && told.generation == item->count && told.revision == last_status.revision);
+        NEED(told.generation == item->count && told.revision == last_status.revision);
         NEED(memcmp(told.hash, last_status.hash, 32) == 0);
+        memcpy(cached, told.hash, 32);
     }
-    is_status_last = item->what == PAWL_EVENT_BACKUP_STATUS;
-    if (is_status_last) last_status = told;
+    if (item->what == PAWL_EVENT_BACKUP_STATUS) {
+        last_status = told;
+        is_key_due = told.generation != 0 && memcmp(told.hash, cached, 32) != 0;
+        memset(cached, 0, told.generation == 0 ? 32 : 0);
+    }
 }
 
 static input *fuzzed; /* NULL: the server behaves */
@@ -248,7 +255,8 @@ static size_t turn(size_t limit) {
 static void world_begin(void) {
     now_ns = INT64_C(1700000000000000000);
     random_calls = 0;
-    is_status_last = 0;
+    is_key_due = 0;
+    memset(cached, 0, sizeof cached);
     the_clock = (pawl_clock)PAWL_INIT(pawl_clock);
     the_clock.now_ns = read_now;
     static const uint8_t raw[32] = {7};
