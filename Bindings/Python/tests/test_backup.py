@@ -547,6 +547,23 @@ def test_an_older_version_is_offered(
     assert lost.backup.active is None, "it is restored from, and no more"
 
 
+def test_items_that_are_alike(transport: Transport, clock: Time) -> None:
+    """Two accounts upload what both had restored. A server may keep what either wrote."""
+    first = backed_up(transport, clock, **{f"n{number}": "x" for number in range(12)})
+    one, other = recovered(first, transport, clock), recovered(first, transport, clock)
+    one.store.reset_backup(one.account)
+    one.run()
+    key = one.store.backup_recovery_key(one.account)
+    other.store.recover_backup(other.account, key)
+    other.run()
+    clock.now = other.backup.retry_ns or clock.now
+    other.run()
+    assert one.backup.active == other.backup.active and other.backup.acknowledged >= 12
+    device = recovered(one, transport, clock)
+    assert device.restored().writers == 2 and len(device.secrets) == 12
+    assert device.findings() == []
+
+
 def test_a_wrong_version_is_checked(
     homeserver: Homeserver, matrix: MatrixTransport, clock: Time
 ) -> None:
