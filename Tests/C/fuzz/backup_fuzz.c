@@ -22,6 +22,8 @@ static const uint8_t secrets[3][32] = {{1}, {2}, {3}};
 static pawl_backup last_status;
 static uint8_t cached[32];
 static int is_key_due;
+/* The server gave a version another number, which makes another version of it: its key may be announced again. */
+static int is_renamed;
 
 static pawl_key secret_key(const uint8_t *secret) {
     pawl_key key = PAWL_INIT(pawl_key);
@@ -148,7 +150,11 @@ static void check_command(pawl_status status) {
 static void note_event(const pawl_view *items, size_t row, const pawl_item *item) {
     if (item->what < PAWL_EVENT_BACKUP_STATUS || item->what > PAWL_EVENT_BACKUP_FINDING) return;
     pawl_backup told = PAWL_INIT(pawl_backup), now = PAWL_INIT(pawl_backup);
-    NEED(is_key_due == (item->what == PAWL_EVENT_BACKUP_KEY_CACHED));
+    if (item->what == PAWL_EVENT_BACKUP_KEY_CACHED) {
+        NEED(is_key_due || is_renamed);
+    } else {
+        NEED(!is_key_due);
+    }
     is_key_due = 0;
     if (item->what == PAWL_EVENT_BACKUP_FINDING) {
         NEED(item->body_size == 16 && item->count >= 1 && item->count <= PAWL_FINDING_MALFORMED);
@@ -188,6 +194,7 @@ static void answer_badly(backup_server *to, const pawl_backup_request *request, 
         size_t size = reply->version_size < sizeof version ? reply->version_size : 0;
         if (size > 0) memcpy(version, reply->version, size);
         (void)change(fuzzed, version, &size, sizeof version);
+        is_renamed = 1;
         reply->version = version;
         reply->version_size = size;
     }
@@ -255,7 +262,7 @@ static size_t turn(size_t limit) {
 static void world_begin(void) {
     now_ns = INT64_C(1700000000000000000);
     random_calls = 0;
-    is_key_due = 0;
+    is_key_due = is_renamed = 0;
     memset(cached, 0, sizeof cached);
     the_clock = (pawl_clock)PAWL_INIT(pawl_clock);
     the_clock.now_ns = read_now;
