@@ -718,7 +718,8 @@ def test_the_oracle_reads_history(world: World, tmp_path: Path) -> None:
         assert (row.account, row.half, row.session) == (world.bob, joined[:8], joined)
         assert (row.signing, row.agreement, row.name) == (ada.signing, ada.agreement, b"ada")
         assert (row.first, row.created) == (0, NOW + row.epoch * SECOND)
-        assert row.closed == ((row.epoch, row.direction) < (2, SENT))
+        by_responder = row.direction == SENT
+        assert row.marks == ((row.epoch, row.direction) < (2, SENT)) + 2 * by_responder
         assert (row.end == OPEN) == (row.epoch == 3)
     assert [(row.epoch, row.direction) for row in records[0x37]] == [
         (epoch, direction) for epoch in range(4) for direction in (RECEIVED, SENT)]
