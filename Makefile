@@ -61,9 +61,9 @@ EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: lib wheel test-wheel examples demo pictures test test-long bench fuzz lint install clean help packages toolchain FORCE \
+.PHONY: lib wheel test-wheel examples demo pictures test test-long bench bench-peers bench-docs peer-packages fuzz lint install clean help packages toolchain FORCE \
     pq test-pq test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
-    test-fuzz
+    test-fuzz test-matrix
 
 lib: $B/$(SO) $B/$(SO_LINK) $B/libpawl.a $B/pawl.pc ## build/libpawl.so.0, libpawl.a and pawl.pc
 
@@ -99,6 +99,7 @@ $B/pq/%: private LIBS = -L$B/sodium/lib -Wl,-rpath,$(CURDIR)/$B/sodium/lib $(SYS
 $B/pawl.o $B/kem/pawl.o $B/pq/pawl.o: $(SOURCES) $(FOLDERS) $(HEADERS) $(MAPS) $B/stubs/module.modulemap | toolchain
 	@mkdir -p $(@D)
 	$(SWIFTC) -c $(EMBEDDED) $(SOURCES) -o $@
+	@touch $@ # The compiler leaves a file alone that comes out the same.
 
 $B/$(SO) $B/kem/$(SO) $B/pq/$(SO): %/$(SO): %/pawl.o $B/pawl.map
 	$(CC) $(SO_FLAGS) $< $(TABLES) $(LIBS) -o $@
@@ -152,15 +153,38 @@ $B/kem/suites $(PQ_TESTS): Tests/C/$$(@F).c $(wildcard Tests/C/*.h) Include/pawl
 	$(CC) $(C_FLAGS) -D_GNU_SOURCE -DOLD_PAWL='"$(CURDIR)/$B/tests/suites"' $< -o $@ $(@D)/$(SO) $(LIBS) \
 	    -Wl,-rpath,$(CURDIR)/$(@D)
 
-$B/%_bench: Tests/Benchmarks/%_bench.c Tests/Benchmarks/bench.h Include/pawl.h | lib
+BENCH_HEADERS := $(wildcard Tests/Benchmarks/*.h)
+$B/%_bench: Tests/Benchmarks/%_bench.c $(BENCH_HEADERS) Include/pawl.h | lib
 	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
 
-$B/pq/%_bench: Tests/Benchmarks/%_bench.c Tests/Benchmarks/bench.h Include/pawl.h $B/pq/$(SO)
+$B/pq/%_bench: Tests/Benchmarks/%_bench.c $(BENCH_HEADERS) Include/pawl.h $B/pq/$(SO)
 	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $B/pq/$(SO) $(LIBS) -Wl,-rpath,$(CURDIR)/$B/pq
 
 $B/load_bench: Tests/Benchmarks/load_bench.c Include/pawl.h
 	@mkdir -p $B
 	$(CC) $(C_FLAGS) -D_GNU_SOURCE $< -o $@ -ldl
+
+# Programs of others are linked with their own libraries alone: SQLCipher has SQLite's names.
+SQL := $(addprefix $B/bench/credentials_,sqlite sealed sqlcipher)
+PEERS := $(addprefix $B/bench/,peer_floor peer_pawl peer_olm peer_signal credentials_pawl)
+$B/bench/%_pawl: private LIBS = $(C_LINK)
+$B/bench/peer_floor: private LIBS = -lsodium
+$B/bench/peer_olm: private LIBS = -lolm -lsqlite3
+$B/bench/peer_signal: private LIBS = -lsignal-protocol-c -lcrypto -lsqlite3 -lpthread
+$B/bench/credentials_sqlite: private LIBS = -lsqlite3
+$B/bench/credentials_sealed: private LIBS = -DSEALED -lsqlite3 -lsodium
+$B/bench/credentials_sqlcipher: private LIBS = -DCIPHER -lsqlcipher
+
+$(PEERS): $B/bench/%: Tests/Benchmarks/%.c
+$(SQL): Tests/Benchmarks/credentials_sql.c
+$(PEERS) $(SQL): $(BENCH_HEADERS) Include/pawl.h | lib
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $(filter %.c,$^) -o $@ $(LIBS)
+
+$B/bench/venv/.made: Makefile
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet vodozemac==0.10.0 python-olm==3.2.16
+	@touch $@
 
 demo: packages lib examples ## a .env file in three languages, a file over a bad link (ENV_FILE=, DEMO_FILE=path)
 	@Bindings/demo "$(ENV_FILE)"
@@ -170,12 +194,23 @@ pictures: lib ## the documentation's pictures, and prints them as Mermaid text
 	@PYTHONPATH=Bindings/Python/src PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(PYTHON) \
 	    Bindings/Python/examples/draw_rekey.py Sources/Pawl/Pawl.docc/Resources/rekey.svg
 
-bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/schedule_bench $B/load_bench ## name,metric,value lines against the floor; X-Wing after test-pq
+bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/schedule_bench $B/sessions_bench $B/load_bench ## name,metric,value lines against the floor; X-Wing after test-pq
 	@$B/store_bench $B/$(SO) $B/load_bench
 	@$B/session_bench
 	@$B/rekey_bench
 	@$B/schedule_bench
+	@$B/sessions_bench
 	@[ ! -e $B/sodium/lib ] || { $(MAKE) -s $B/pq/rekey_bench && PAWL_BENCH_QUICK=1 $B/pq/rekey_bench; }
+
+bench-peers: packages peer-packages $(PEERS) $(SQL) $B/sessions_bench $B/schedule_bench $B/bench/venv/.made ## Pawl beside libolm, libsignal-protocol-c, vodozemac, python-olm, SQLite, SQLCipher: build/bench/*.csv
+	@$(PYTHON) Tests/Benchmarks/measure.py $B
+
+# Committed, because documentation is built without measuring.
+bench-docs: ## puts what bench-peers measured last into the documentation: tables and pictures
+	@$(PYTHON) Tests/Benchmarks/report.py $B/bench Sources/Pawl/Pawl.docc
+
+peer-packages:
+	@Tests/Scripts/packages peers
 
 # ---------------------------------------------------------------- tests
 
@@ -208,6 +243,7 @@ test-python: $B/venv/.made lib $B/kem/$(SO)
 	cd Bindings/Python && PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(CURDIR)/$B/venv/bin/python -m pytest -q
 	PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Oracle
 	PAWL_LIBRARY=$(CURDIR)/$B/kem/$(SO) $B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Kem
+	$B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Benchmarks
 	cd Bindings/Python && $(CURDIR)/$B/venv/bin/python -m mypy
 
 FUZZ = cd $(<D) && mkdir -p corpus && ./$(<F) -max_len=4096 -timeout=60 corpus
@@ -251,7 +287,16 @@ test-wheel: wheel
 test-readme: lib $B/venv/.made
 	@$(PYTHON) Tests/Scripts/readme.py README.md
 
-test-long: test $(C_TESTS) fuzz ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored and simulated
+$B/matrix/.made: Makefile
+	$(PYTHON) -m venv --clear $B/matrix
+	$B/matrix/bin/pip install --quiet pytest matrix-synapse
+	@touch $@
+
+test-matrix: lib $B/matrix/.made ## backups on Synapse, a Matrix homeserver: fetches it from PyPI to build/matrix
+	PAWL_LIBRARY=$(CURDIR)/$B/$(SO) PYTHONPATH=Bindings/Python/src:Bindings/Python/tests \
+	    $B/matrix/bin/python -m pytest -q -p no:cacheprovider Tests/Matrix
+
+test-long: test $(C_TESTS) fuzz test-matrix ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored and simulated
 	@PAWL_LONG=1 Tests/Scripts/each $(C_TESTS)
 	$(SWIFT) test --sanitize=thread --scratch-path .build/tsan
 	PAWL_LONG=1 $(SWIFT) test -c release --scratch-path .build/swift

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Callable
 
 import pawl
+import pawl.backup
 from bad_link import BadLink
 
 
@@ -154,6 +155,67 @@ def transfer(sender: str, receiver: str, file: str, folder: str, seed: str) -> N
     Transfer(sender, receiver, Path(file).resolve(), Path(folder), int(seed)).run()
 
 
+def settle(store: pawl.Store, server: pawl.backup.MemoryServer) -> list[pawl.Event]:
+    """Does what the store wants to be done, and answers what it told."""
+    told = []
+    while (ran := store.run_due()) + len(items := store.take()) > 0:
+        for item in items:
+            if not pawl.backup.serve(store, item, server):
+                if item.event is not None:
+                    told.append(item.event)
+                store.ack(item.seq)
+    promise(ran == 0, "nothing is left to be done")
+    return told
+
+
+def restore(file: str, folder: str) -> None:
+    """Bob's store is lost; what he has are the frames, a server that can read nothing, and a recovery key."""
+    path, scope = Path(folder) / "bob.pawl", pawl.Scope("bob", "transfers")
+    server = pawl.backup.MemoryServer()
+    with pawl.Store.open(path, key=key()) as store:
+        account = store.accounts()[0].id
+        (session,) = store.sessions(account, "alice")
+        store.close_session(session.id)  # what is over can leave the store
+        store.include_in_backup(account, scope)
+        store.create_backup(account)
+        told = settle(store, server)
+        status = told.index(pawl.Event.BACKUP_STATUS)
+        promise(status < told.index(pawl.Event.BACKUP_KEY_CACHED), "the status comes before the key")
+        promise(store.backup(account).pending == 0, "all is uploaded")
+        recovery = store.backup_recovery_key(account)
+        known, kept = len(list(store.iterate_history(account))), store.get(scope, "incoming").secret
+    stored = [data for version in server.versions.values() for data in version.entries.values()]
+    uploaded = b"".join(stored)
+    for secret in (b"incoming", b"transfers", kept, recovery.text.encode()):
+        promise(secret not in uploaded, "the server can read nothing")
+    for each in path.parent.glob("bob.pawl*"):
+        each.unlink()
+    content = bytearray(Path(file).read_bytes())
+    arrived = bytearray(len(content))
+    opened, control = 0, 0
+    with pawl.Store.open(path, key=key(), create=True) as store:
+        account = store.create_account("bob")
+        store.recover_backup(account, pawl.RecoveryKey(recovery.text.upper()))
+        settle(store, server)
+        store.restore_backup(account)
+        promise(pawl.Event.BACKUP_FINDING not in settle(store, server), "the server shows what was put there")
+        promise(store.get(scope, "incoming").secret == kept, "the credential is here")
+        history = list(store.iterate_history(account))
+        promise(len(history) == known, "all keys of history are here")
+        for line in (Path(folder) / "frames").read_text().splitlines():
+            message = store.open_history(account, bytes.fromhex(line)).plaintext
+            if message is None:
+                control += 1
+                continue
+            number = int.from_bytes(message[8:12], "little")
+            arrived[number * 4096 : number * 4096 + len(message) - 16] = message[16:]
+            opened += 1
+    promise(arrived == content, "yesterday's messages say what they said")
+    print(f"the server {len(stored)} entries, {len(uploaded)} bytes, none of which it can read")
+    print(f"restored   1 credential, the keys of {len(history)} directions of {len({row.epoch for row in history})} epochs")
+    print(f"read again {opened} frames of messages, {control} that carried none; the file they make is the same")
+
+
 class Transfer:
     PATIENCE = 60  # seconds
 
@@ -192,6 +254,8 @@ class Transfer:
             self.end("bob")
             seconds = time.monotonic() - started
             directions = link.directions
+        # As a host does that shows what was said: Bob keeps the frames, not what they say.
+        (self.folder / "frames").write_text("\n".join(map(bytes.hex, directions["alice"].packets)))
         seen += self.bytes_of_stores()
         packets = [packet for direction in directions.values() for packet in direction.packets]
         self.find_no_plaintext(seen + packets)
@@ -275,6 +339,6 @@ class Transfer:
 
 
 if __name__ == "__main__":
-    steps = (compare, change, refused, write, whole, copy, search, transfer)
+    steps = (compare, change, refused, write, whole, copy, search, transfer, restore)
     commands = {f.__name__: f for f in steps}
     commands[sys.argv[1]](*sys.argv[2:])

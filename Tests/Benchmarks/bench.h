@@ -44,7 +44,7 @@ static inline void remove_file(const char *name) {
 }
 
 /* Runs a measurement in a process of its own. */
-static double apart(double (*measure)(void)) {
+static inline double apart(double (*measure)(void)) {
     int ends[2];
     double result = 0;
     fflush(NULL);
@@ -63,12 +63,12 @@ static double apart(double (*measure)(void)) {
     return result;
 }
 
-static int by_size(const void *a, const void *b) {
+static inline int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double median(const double *values, int count) {
+static inline double median(const double *values, int count) {
     double sorted[MAX_RUNS];
     memcpy(sorted, values, (size_t)count * sizeof *values);
     qsort(sorted, (size_t)count, sizeof *sorted, by_size);
@@ -114,12 +114,12 @@ static void begin_bench(void) {
     if (mkdtemp(folder) == NULL) stop("mkdtemp", folder);
 }
 
-static void must(pawl_status status, const char *what) {
+static inline void must(pawl_status status, const char *what) {
     if (status != PAWL_OK) stop(what, pawl_status_name(status));
 }
 
 /* NULL: in memory. */
-static pawl_store *open_here(const char *name) {
+static inline pawl_store *open_here(const char *name) {
     char path[512] = "";
     if (name != NULL) file_in(name, path);
     pawl_key key = PAWL_INIT(pawl_key);

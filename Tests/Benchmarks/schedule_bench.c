@@ -1,5 +1,6 @@
 /* schedule_bench: what it costs to ask for the next deadline, and to run the one job that is due, with more and more
- * jobs stored that are not. */
+ * jobs stored that are not (PAWL_BENCH_QUICK: at most 100,000); and what a job takes in the file, with the credential
+ * that it is about. */
 #include "bench.h"
 
 #define AT_ONCE 10000
@@ -32,13 +33,16 @@ static void fill(long from, long to) {
 }
 
 int main(void) {
-    char name[64];
+    char name[64], path[512];
+    struct stat file;
     double next[ROUNDS], run[ROUNDS], costs[2][SIZES];
+    size_t count = getenv("PAWL_BENCH_QUICK") == NULL ? SIZES : SIZES - 1;
     begin_bench();
+    file_in("schedule.pawl", path);
     scope.user = "ada";
     scope.user_size = 3;
     store = open_here("schedule.pawl");
-    for (size_t s = 0; s < SIZES; s++) {
+    for (size_t s = 0; s < count; s++) {
         fill(s == 0 ? 0 : sizes[s - 1], sizes[s]);
         for (int i = 0; i < ROUNDS; i++) {
             int64_t deadline = 0;
@@ -60,9 +64,12 @@ int main(void) {
         snprintf(name, sizeof name, "schedule_%ld_jobs", sizes[s]);
         emit(name, "next_deadline_us", costs[0][s]);
         emit(name, "run_due_one_us", costs[1][s]);
+        if (stat(path, &file) != 0) stop("stat", path);
+        emit(name, "stored_bytes_each", (double)file.st_size / (double)sizes[s]);
+        emit(name, "resident_bytes", resident());
     }
-    emit("schedule", "next_deadline_growth", costs[0][SIZES - 1] / costs[0][0]);
-    emit("schedule", "run_due_one_growth", costs[1][SIZES - 1] / costs[1][0]);
+    emit("schedule", "next_deadline_growth", costs[0][count - 1] / costs[0][0]);
+    emit("schedule", "run_due_one_growth", costs[1][count - 1] / costs[1][0]);
     pawl_store_close(store);
     remove_file("schedule.pawl");
     rmdir(folder);

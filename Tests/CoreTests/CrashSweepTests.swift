@@ -161,7 +161,7 @@ import Testing
             let begun = plan.count
             let put = Result { try batch.put("small", Self.large) }
             isReached = plan.fired
-            if case .failure(let error as Failure) = put, plan.count - begun > 3 {
+            if case .failure(let error as Failure) = put, plan.count - begun > 4 {
                 #expect(error == FaultPlan.failure)
                 #expect(throws: Failure.store(.lost, code: 0)) { try batch.put("new", "x") }
                 #expect(throws: Failure.store(.lost, code: 0)) { try batch.endBatch(commit: true) }
@@ -248,7 +248,7 @@ import Testing
             let clock = ManualClock()
             try prepare(data, vault: vault)
             // Something for reconcile to do: an intent and an orphan that crashes left behind.
-            for crash in [14, 30] {
+            for crash in [14, 31] {
                 let plan = FaultPlan(failing: crash, .crash)
                 let port = FaultyStorage(try data.sibling(), plan)
                 let store = try openStore(on: port, clock: clock, vault: MortalVault(vault, plan))

@@ -42,6 +42,7 @@ def publish(store: pawl.Store, path: str) -> bytes:
     """Bob's account, whose package can be had at `path`."""
     accounts = store.accounts(limit=1)
     account = accounts[0].id if accounts else store.create_account("bob")
+    store.keep_history(account)  # what Bob has read he can read again, if he keeps the frames
     if not os.path.exists(path):
         package, keys = store.create_package(account, one_time_keys=1)
         with open(path + ".new", "wb") as file:

@@ -146,6 +146,11 @@ def test_layouts_and_numbers_are_what_the_compiler_says(tmp_path: Path) -> None:
         ("PAWL_TRUST_", pawl.Trust),
         ("PAWL_STEP_", pawl.StepEvent),
         ("PAWL_CONSTRUCTOR_", pawl.Constructor),
+        ("PAWL_BACKUP_", pawl.BackupPhase),
+        ("PAWL_DOWNLOAD_", pawl.Download),
+        ("PAWL_REFUSED_", pawl.BackupRefusal),
+        ("PAWL_FINDING_", pawl.BackupFinding),
+        ("PAWL_REPLY_", pawl.BackupResult),
     ]:
         ours |= {prefix + name: member.value for name, member in enum.__members__.items()}
     assert ours == expected

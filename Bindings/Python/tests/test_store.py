@@ -19,7 +19,7 @@ import pytest
 
 import pawl
 from doubles import DictStorage, Time, exit_code, refused
-from pawl import KeyKind, Passphrase, RawKey, RecoveryKey, Scope, Status, Store, _abi
+from pawl import BackupReply, KeyKind, Passphrase, RawKey, RecoveryKey, Scope, Status, Store, _abi
 from pawl._handle import Handle
 from pawl.hosts import Host
 
@@ -258,6 +258,24 @@ CALLS: list[Callable[[Store, Scope], Any]] = [
     lambda store, scope: store.history(bytes(16)),
     lambda store, scope: list(store.iterate_history(bytes(16))),
     lambda store, scope: store.open_history(bytes(16), b"x"),
+    lambda store, scope: store.create_backup(bytes(16)),
+    lambda store, scope: store.reset_backup(bytes(16), RawKey(bytes(32))),
+    lambda store, scope: store.enable_backup(bytes(16)),
+    lambda store, scope: store.disable_backup(bytes(16)),
+    lambda store, scope: store.delete_backup(bytes(16)),
+    lambda store, scope: store.recover_backup(bytes(16), RawKey(bytes(32))),
+    lambda store, scope: store.backup_recovery_key(bytes(16)),
+    lambda store, scope: store.include_in_backup(bytes(16), scope),
+    lambda store, scope: store.exclude_from_backup(bytes(16), scope),
+    lambda store, scope: store.backup(bytes(16)),
+    lambda store, scope: store.restore_backup(bytes(16)),
+    lambda store, scope: store.stop_restore(bytes(16)),
+    lambda store, scope: store.fetch_credential(bytes(16), scope, "n"),
+    lambda store, scope: store.fetch_history(bytes(16), bytes(16), 0),
+    lambda store, scope: store.ask_for_backup_secret(bytes(16)),
+    lambda store, scope: store.share_backup_secret(bytes(16), 1),
+    lambda store, scope: store.receive_backup_secret(bytes(16), b"x"),
+    lambda store, scope: store.answer_backup(1, BackupReply()),
     lambda store, scope: store.take(),
     lambda store, scope: store.ack(1),
     lambda store, scope: store.fail(1),

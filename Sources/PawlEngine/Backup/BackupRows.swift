@@ -56,6 +56,8 @@ struct BackupChange {
     }
     var machines: [Identifier: Backup] = [:]
     var items: [Subject: What] = [:]
+    /// What backs a user's credentials up, as this call has found it.
+    var scopes: [RowKey: [RowKey]] = [:]
     /// What is being brought in, and to which account.
     var restoring: (account: Identifier, item: BackupItem)?
 }
@@ -170,12 +172,21 @@ extension Transaction {
     func accounts(backingUp row: RowKey) throws(Failure) -> Set<Identifier> {
         var accounts: Set<Identifier> = []
         guard row.kind == .credential else { return accounts }
-        let user = row.trimmed(to: 1 + Sealer.nameSize).with(.backupScope)
-        try scanRaw(user) { (scope, _) in
+        for scope in try backupScopes(of: row.trimmed(to: 1 + Sealer.nameSize)) {
             if scope.covers(row), let account = scope.scopeAccount { accounts.insert(account) }
-            return true
         }
         return accounts
+    }
+
+    private func backupScopes(of user: RowKey) throws(Failure) -> [RowKey] {
+        if let known = backups.scopes[user] { return known }
+        var scopes: [RowKey] = []
+        try scanRaw(user.with(.backupScope)) { (scope, _) in
+            scopes.append(scope)
+            return true
+        }
+        backups.scopes[user] = scopes
+        return scopes
     }
 
     func entry(_ row: RowKey, of account: Identifier) throws(Failure) -> BackupEntry? {

@@ -19,6 +19,7 @@ nor keep it from being copied: Pawl wipes its own memory, not the interpreter's.
 __version__ = "0.1.0"
 
 from ._abi import library_path
+from ._backup import Backups
 from .accounts import Accounts
 from .errors import (
     AuthError,
@@ -47,10 +48,20 @@ from .values import (
     KEEP,
     Account,
     ArchiveReport,
+    Backup,
+    BackupEntry,
+    BackupFinding,
+    BackupPhase,
+    BackupRefusal,
+    BackupReply,
+    BackupRequest,
+    BackupResult,
+    BackupVersion,
     Buffer,
     Constructor,
     Credential,
     Damage,
+    Download,
     Duration,
     Event,
     History,
@@ -98,6 +109,16 @@ __all__ = [
     "Accounts",
     "ArchiveReport",
     "AuthError",
+    "Backup",
+    "BackupEntry",
+    "BackupFinding",
+    "BackupPhase",
+    "BackupRefusal",
+    "BackupReply",
+    "BackupRequest",
+    "BackupResult",
+    "BackupVersion",
+    "Backups",
     "Batch",
     "Buffer",
     "BufferTooSmallError",
@@ -110,6 +131,7 @@ __all__ = [
     "Credentials",
     "Damage",
     "DesynchronizedError",
+    "Download",
     "Duration",
     "Event",
     "ExistsError",

@@ -106,7 +106,23 @@ PAWL_RECEIVED_UNACCEPTED = 8
 PAWL_HISTORY_RECEIVED = 1
 PAWL_HISTORY_SENT = 2
 PAWL_HISTORY_CLOSED = 1
+PAWL_HISTORY_IMPORTED = 2
 PAWL_HISTORY_EMPTY = 1
+
+PAWL_BACKUP_SECRET_SIZE = 32
+PAWL_BACKUP_HASH_SIZE = 32
+PAWL_BACKUP_PLACE_SIZE = 16
+PAWL_BACKUP_SHARE_SIZE = 49
+PAWL_BACKUP_ESCROW = 1
+PAWL_BACKUP_ALL_PROJECTS = 1
+PAWL_BACKUP_ON = 1
+PAWL_BACKUP_UPLOADING = 2
+PAWL_BACKUP_RESTORING = 4
+PAWL_BACKUP_STOPPED = 8
+PAWL_BACKUP_OLDER = 16
+PAWL_BACKUP_SERVER_KNOWN = 32
+PAWL_RECOVERY_WRAPPED_SIZE_MAX = 512
+PAWL_RESTORE_ACCEPT_OLDER = 1
 
 # ---------------------------------------------------------------- callbacks
 # Pointers arrive as addresses (int, or None for NULL).
@@ -626,6 +642,74 @@ class HistoryMessage(Sized):
     ]
 
 
+class Backup(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("revision", c_uint64),
+        ("phase", c_uint32),
+        ("download", c_uint32),
+        ("generation", c_uint64),
+        ("server_generation", c_uint64),
+        ("key_generation", c_uint64),
+        ("hash", c_uint8 * PAWL_BACKUP_HASH_SIZE),
+        ("server_hash", c_uint8 * PAWL_BACKUP_HASH_SIZE),
+        ("key_hash", c_uint8 * PAWL_BACKUP_HASH_SIZE),
+        ("server_items", c_uint64),
+        ("pending", c_uint64),
+        ("acknowledged", c_uint64),
+        ("retry_ns", c_int64),
+        ("imported", c_uint64),
+        ("known", c_uint64),
+        ("improved", c_uint64),
+        ("undecryptable", c_uint64),
+        ("malformed", c_uint64),
+        ("findings", c_uint64),
+        ("writers", c_uint64),
+        ("as_of_ns", c_int64),
+    ]
+
+
+class BackupRequest(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("what", c_uint32),
+        ("version", c_void_p),
+        ("version_size", c_size_t),
+        ("body", c_void_p),
+        ("body_size", c_size_t),
+        ("entry_count", c_size_t),
+        ("place", c_uint8 * PAWL_BACKUP_PLACE_SIZE),
+    ]
+
+
+class BackupEntry(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("first", c_uint32),
+        ("order", c_uint32),
+        ("flags", c_uint32),
+        ("place", c_uint8 * PAWL_BACKUP_PLACE_SIZE),
+        ("bytes", c_void_p),
+        ("bytes_size", c_size_t),
+    ]
+
+
+class BackupReply(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("result", c_uint32),
+        ("until_ns", c_int64),
+        ("count", c_uint64),
+        ("version", c_char_p),
+        ("version_size", c_size_t),
+        ("body", c_char_p),
+        ("body_size", c_size_t),
+        ("entries", POINTER(BackupEntry)),
+        ("entry_count", c_size_t),
+    ]
+
+
 # The header's name of each struct above.
 STRUCTS: Dict[str, type[Structure]] = {
     "pawl_clock": Clock,
@@ -664,6 +748,10 @@ STRUCTS: Dict[str, type[Structure]] = {
     "pawl_kept": Kept,
     "pawl_history": History,
     "pawl_history_message": HistoryMessage,
+    "pawl_backup": Backup,
+    "pawl_backup_request": BackupRequest,
+    "pawl_backup_entry": BackupEntry,
+    "pawl_backup_reply": BackupReply,
 }
 
 # ---------------------------------------------------------------- functions
@@ -783,6 +871,34 @@ FUNCTIONS: List[Tuple[str, Any, Sequence[Any]]] = [
     ("pawl_history_list", c_int32, (*_ID, POINTER(History), c_size_t, _OUT)),
     ("pawl_view_history", c_int32, (c_void_p, c_size_t, POINTER(History))),
     ("pawl_history_decrypt", c_int32, (*_ID, *_DATA, *_ROOM, POINTER(HistoryMessage))),
+    ("pawl_backup_create", c_int32, (*_ID, POINTER(Key), c_uint32)),
+    ("pawl_backup_reset", c_int32, (*_ID, POINTER(Key), c_uint32)),
+    ("pawl_backup_enable", c_int32, _ID),
+    ("pawl_backup_disable", c_int32, _ID),
+    ("pawl_backup_delete", c_int32, _ID),
+    ("pawl_backup_recover", c_int32, (*_ID, POINTER(Key))),
+    ("pawl_backup_recovery_key", c_int32, (*_ID, *_ROOM)),
+    ("pawl_recovery_wrap", c_int32, (*_TEXT, POINTER(Key), *_ROOM)),
+    ("pawl_recovery_unwrap", c_int32, (*_DATA, POINTER(Key), *_ROOM)),
+    ("pawl_backup_include", c_int32, (*_ID, _SCOPE, c_uint32)),
+    ("pawl_backup_exclude", c_int32, (*_ID, _SCOPE, c_uint32)),
+    ("pawl_backup_get", c_int32, (*_ID, POINTER(Backup))),
+    ("pawl_view_item_backup", c_int32, (c_void_p, c_size_t, POINTER(Backup))),
+    ("pawl_backup_restore", c_int32, (*_ID, c_uint32)),
+    ("pawl_backup_stop_restore", c_int32, _ID),
+    ("pawl_backup_fetch_credential", c_int32, (*_ID, _SCOPE, *_TEXT)),
+    ("pawl_backup_fetch_history", c_int32, (*_ID, c_char_p, c_uint32)),
+    ("pawl_backup_ask", c_int32, _ID),
+    ("pawl_backup_share", c_int32, (*_ID, c_uint64, c_void_p)),
+    ("pawl_backup_receive", c_int32, (*_ID, *_DATA)),
+    ("pawl_view_item_backup_request", c_int32, (c_void_p, c_size_t, POINTER(BackupRequest))),
+    (
+        "pawl_view_item_backup_entry",
+        c_int32,
+        (c_void_p, c_size_t, c_size_t, POINTER(BackupEntry)),
+    ),
+    ("pawl_backup_entry_rank", c_int32, (*_DATA, POINTER(c_uint32), POINTER(c_uint32))),
+    ("pawl_backup_answer", c_int32, (_HANDLE, c_uint64, POINTER(BackupReply))),
 ]
 
 # ---------------------------------------------------------------- the library

@@ -10,6 +10,7 @@ from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _abi
 from ._abi import Borrowed, copied, counted, library, text
+from ._backup import item_backup, item_backup_request
 from ._handle import Handle, filled, rows
 from .errors import PawlError, Status, error_of
 from .values import (
@@ -353,10 +354,10 @@ class Accounts:
         found = _abi.Received()
         with Borrowed(frame) as (address, size):
             given = _abi.Frame(flags=_keep(keep), bytes=address, size=size)
-            text = self._opened(library.pawl_account_receive, size, found, _id(account), given)
+            text = self._plaintext(library.pawl_account_receive, size, found, _id(account), given)
         return _received(found.flags, found, text)
 
-    def _opened(self, function: Any, size: int, found: Any, *frame: Any) -> bytes:
+    def _plaintext(self, function: Any, size: int, found: Any, *frame: Any) -> bytes:
         """The text of a frame of `size` bytes; `function` tells the rest in `found`."""
         written = c_size_t()
         out = ctypes.create_string_buffer(size)
@@ -460,7 +461,7 @@ class Accounts:
         """
         found = _abi.HistoryMessage()
         with Borrowed(frame) as (address, size):
-            text = self._opened(
+            text = self._plaintext(
                 library.pawl_history_decrypt, size, found, _id(account), address, size
             )
         return _history_message(found, text)
@@ -470,7 +471,7 @@ class Accounts:
     def ack(self, *seqs: int) -> None:
         """Items are done (delivered, noted), or requests given up: all of up to 10000, or none.
 
-        What is to be published is asked for again an hour later.
+        What is to be published is asked for again an hour later, what a backup needs ever later.
         This, `fail` and `answer` settle items with or without a lease, from anywhere, and may be
         repeated. NotFoundError: no item ever had this number.
         """
@@ -490,7 +491,7 @@ class Accounts:
 
         `Request.PACKAGE`: what `start_session` takes as `package`; on its errors the request stays.
         The others say what they take; MisuseError (`MISUSE_SIZE`): something to a request to
-        publish. MisuseError (`MISUSE_FLAGS`): not a request. NotFoundError.
+        publish. MisuseError (`MISUSE_FLAGS`): not a request, or a backup's. NotFoundError.
         """
         with Borrowed(body) as (address, size):
             self._handle.call(library.pawl_outbox_answer, _seq(seq), address, size)
@@ -670,6 +671,7 @@ def _history(view: c_void_p, row: int) -> History:
         first=found.first,
         end=None if found.end == 2**32 - 1 else found.end,
         closed=bool(found.flags & _abi.PAWL_HISTORY_CLOSED),
+        imported=bool(found.flags & _abi.PAWL_HISTORY_IMPORTED),
         created_ns=found.created_ns,
         peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
     )
@@ -687,18 +689,39 @@ def _history_message(found: _abi.HistoryMessage, plaintext: bytes) -> HistoryMes
     )
 
 
+_OF_BACKUP = {
+    Event.BACKUP_STATUS,
+    Event.BACKUP_KEY_CACHED,
+    Event.BACKUP_REFUSED,
+    Event.BACKUP_RESTORING,
+    Event.BACKUP_RESTORED,
+}
+_TO_BACKUP = {
+    Request.BACKUP_VERSION,
+    Request.BACKUP_ESCROW,
+    Request.BACKUP_CREATE,
+    Request.BACKUP_DELETE,
+    Request.BACKUP_PUT,
+    Request.BACKUP_PAGE,
+    Request.BACKUP_ITEM,
+    Request.BACKUP_SECRET,
+}
+
+
 def item_row(view: c_void_p, row: int) -> Item:
     """An item, from a row of `pawl_outbox_take`."""
     found = filled(_abi.Item(), library.pawl_view_item, view, row)
     kind = ItemKind(found.kind)
     session = bytes(found.session)
     name = text(found.peer_name, found.peer_name_size)
+    event = Event(found.what) if kind is ItemKind.EVENT else None
     request = Request(found.what) if kind is ItemKind.REQUEST else None
+    has_body = kind is ItemKind.FRAME or event is Event.BACKUP_FINDING
     carries = request in (Request.PUBLISH, Request.PUBLISH_KEYS)
     published = found.count + (request is Request.PUBLISH) if carries else 0
     return Item(
         kind=kind,
-        event=Event(found.what) if kind is ItemKind.EVENT else None,
+        event=event,
         request=request,
         seq=found.seq,
         attempts=found.attempts,
@@ -706,8 +729,10 @@ def item_row(view: c_void_p, row: int) -> Item:
         account=bytes(found.account),
         session=session if any(session) else None,
         peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
-        body=copied(found.body, found.body_size),
+        body=copied(found.body, found.body_size) if has_body else b"",
         packages=tuple(_published(view, row, index) for index in range(published)),
+        backup=item_backup(view, row) if event in _OF_BACKUP else None,
+        backup_request=item_backup_request(view, row) if request in _TO_BACKUP else None,
         created_ns=found.created_ns,
         lease_ns=found.lease_ns,
     )

@@ -28,6 +28,7 @@ from typing import (
 
 from . import _abi
 from ._abi import copied, counted, library, text, utf8
+from ._backup import Backups
 from ._handle import Handle, filled, rows
 from .accounts import Accounts, item_row
 from .errors import BusyError, ClosedError, Status, StoreError
@@ -58,6 +59,7 @@ from .values import (
     ever,
     key_struct,
     moment_ns,
+    scope_struct,
     size_of,
     sized,
 )
@@ -132,7 +134,7 @@ class Credentials:
         with _abi.Borrowed(secret) as (address, size):
             self._handle.call(
                 library.pawl_credential_put,
-                _scope(scope),
+                scope_struct(scope),
                 *counted(name),
                 address,
                 size,
@@ -156,7 +158,7 @@ class Credentials:
     def has(self, scope: Scope, name: str) -> bool:
         """Whether there is one that has not expired."""
         has = c_int32()
-        self._handle.call(library.pawl_credential_has, _scope(scope), *counted(name), byref(has))
+        self._handle.call(library.pawl_credential_has, scope_struct(scope), *counted(name), byref(has))
         return bool(has.value)
 
     def delete(self, scope: Scope, name: str, *, recovery: Duration = 0) -> None:
@@ -165,7 +167,7 @@ class Credentials:
         NotFoundError.
         """
         self._handle.call(
-            library.pawl_credential_delete, _scope(scope), *counted(name), duration_ns(recovery)
+            library.pawl_credential_delete, scope_struct(scope), *counted(name), duration_ns(recovery)
         )
 
     def restore(self, scope: Scope, name: str, version: Optional[int] = None) -> None:
@@ -175,7 +177,7 @@ class Credentials:
         """
         self._handle.call(
             library.pawl_credential_restore,
-            _scope(scope),
+            scope_struct(scope),
             *counted(name),
             bounded(version or 0, 64, Status.MISUSE_SIZE),
         )
@@ -183,7 +185,7 @@ class Credentials:
     def deleted(self, scope: Scope, name: str) -> List[Metadata]:
         """The deleted versions of a name that can be restored, oldest first."""
         return rows(
-            self._handle, _metadata, library.pawl_credential_deleted, _scope(scope), *counted(name)
+            self._handle, _metadata, library.pawl_credential_deleted, scope_struct(scope), *counted(name)
         )
 
     # ------------------------------------------------------------ a scope
@@ -197,7 +199,7 @@ class Credentials:
             self._handle,
             _metadata,
             library.pawl_credential_list,
-            _scope(scope),
+            scope_struct(scope),
             *counted(after),
             size_of(limit),
         )
@@ -220,7 +222,7 @@ class Credentials:
         """
         count = c_uint64()
         flags = _abi.PAWL_DELETE_ALL_PROJECTS if all_projects else 0
-        self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, byref(count))
+        self._handle.call(library.pawl_credential_delete_all, scope_struct(scope), flags, byref(count))
         return count.value
 
     # ------------------------------------------------------------ looking inside
@@ -261,10 +263,10 @@ class Credentials:
     def _one(
         self, convert: Callable[[c_void_p, int], T], function: Any, scope: Scope, name: str
     ) -> T:
-        return rows(self._handle, convert, function, _scope(scope), *counted(name))[0]
+        return rows(self._handle, convert, function, scope_struct(scope), *counted(name))[0]
 
 
-class Batch(Credentials, Accounts):
+class Batch(Credentials, Accounts, Backups):
     """One write transaction, made by `Store.batch()`; used by one thread at a time.
 
     Others see what it wrote after the commit, all at once. A call that raises changed nothing, and
@@ -276,7 +278,7 @@ class Batch(Credentials, Accounts):
         self._store = store  # keeps it open
 
 
-class Store(Credentials, Accounts):
+class Store(Credentials, Accounts, Backups):
     """A sealed database, usable from any number of threads and processes at once.
 
     `with` closes it, and so does the end of its life. After fork() the child's copy answers
@@ -427,7 +429,7 @@ class Store(Credentials, Accounts):
         """
         with key_struct(key) as borrowed, self._stream(
             library.pawl_export_begin,
-            None if scope is None else byref(_scope(scope)),
+            None if scope is None else byref(scope_struct(scope)),
             _abi.PAWL_EXPORT_ALL_PROJECTS if all_projects else 0,
             borrowed,
         ) as stream:
@@ -548,8 +550,8 @@ class Store(Credentials, Accounts):
 
         Nobody else gets one of them, or a later one of its lane, before it is settled (`ack`,
         `fail`, `answer`) or its lease ends. Items of one lane (the frames of a session that
-        carry messages, those that carry none, the requests of an account, its events) come in the
-        order of `seq`. At most 32 MiB at once, but always one.
+        carry messages, those that carry none, the requests of an account, those of its backup, its
+        events) come in the order of `seq`. At most 32 MiB at once, but always one.
         """
         return rows(
             self._handle,
@@ -720,12 +722,6 @@ def _archive_report(stream: Handle) -> ArchiveReport:
         expired=report.expired,
         unreadable=report.unreadable,
     )
-
-
-def _scope(scope: Scope) -> _abi.Scope:
-    user, user_size = counted(scope.user)
-    project, project_size = counted(scope.project)
-    return _abi.Scope(user=user, user_size=user_size, project=project, project_size=project_size)
 
 
 def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from mmap import mmap
-from typing import Any, Final, Iterator, Mapping, Optional, SupportsIndex, Tuple, Union
+from typing import Any, Callable, Final, Iterator, Mapping, Optional, SupportsIndex, Tuple, Union
 
 from . import _abi
 from .errors import Code, MisuseError, PawlError, Status, error_of
@@ -158,13 +158,40 @@ class RecoveryKey:
     def generate(cls, *, backup: bool = False) -> RecoveryKey:
         """Draws a recovery key: for a store, or with `backup` for a backup."""
         kind = _abi.PAWL_RECOVERY_BACKUP if backup else _abi.PAWL_RECOVERY_STORE
-        out = ctypes.create_string_buffer(_abi.PAWL_RECOVERY_SIZE_MAX)
+        generate = _abi.library.pawl_recovery_key_generate
+        return cls(recovery_text(lambda *room: check(generate(kind, *room))))
+
+    def wrap(self, key: Key) -> bytes:
+        """Seals a backup's recovery key for another one, which may be a passphrase.
+
+        So whoever wants that can keep it on a server; who has the result can try passphrases.
+        MisuseError: `MISUSE_RECOVERY`, `MISUSE_RECOVERY_PREFIX`, `MISUSE_HASHING`.
+        """
+        out = ctypes.create_string_buffer(_abi.PAWL_RECOVERY_WRAPPED_SIZE_MAX)
         size = ctypes.c_size_t()
-        try:
-            check(_abi.library.pawl_recovery_key_generate(kind, out, len(out), ctypes.byref(size)))
-            return cls(out.raw[: size.value].decode())
-        finally:
-            ctypes.memset(out, 0, len(out))
+        text = _abi.counted(self.text)
+        with key_struct(key) as borrowed:
+            wrap = _abi.library.pawl_recovery_wrap
+            check(wrap(*text, borrowed, out, len(out), ctypes.byref(size)))
+        return out.raw[: size.value]
+
+    @classmethod
+    def unwrap(cls, wrapped: Buffer, key: Key) -> RecoveryKey:
+        """The recovery key that `wrap` sealed. AuthError: for another key. CorruptError."""
+        unwrap = _abi.library.pawl_recovery_unwrap
+        with _abi.Borrowed(wrapped) as data, key_struct(key) as borrowed:
+            return cls(recovery_text(lambda *room: check(unwrap(*data, borrowed, *room))))
+
+
+def recovery_text(write: Callable[[Any, int, Any], object]) -> str:
+    """What `write` writes into room for a recovery key, which is wiped."""
+    out = ctypes.create_string_buffer(_abi.PAWL_RECOVERY_SIZE_MAX)
+    size = ctypes.c_size_t()
+    try:
+        write(out, len(out), ctypes.byref(size))
+        return out.raw[: size.value].decode()
+    finally:
+        ctypes.memset(out, 0, len(out))
 
 
 Key = Union[RawKey, Passphrase, RecoveryKey]
@@ -206,6 +233,13 @@ class Scope:
 
     user: str
     project: str = ""
+
+
+def scope_struct(scope: Scope) -> _abi.Scope:
+    """A scope as C takes it."""
+    user, user_size = _abi.counted(scope.user)
+    project, project_size = _abi.counted(scope.project)
+    return _abi.Scope(user=user, user_size=user_size, project=project, project_size=project_size)
 
 
 @dataclass(frozen=True)
@@ -569,6 +603,8 @@ class History:
     closed: bool
     """Its epoch is over for both sides, or its session is here: its key forges no more than what is
     still on its way. Until then it forges whatever follows."""
+    imported: bool
+    """It came from a backup."""
     created_ns: int
     """When the epoch began here."""
     peer: Identity
@@ -586,6 +622,229 @@ class HistoryMessage:
     sent: bool
     """By the account, and not by the peer."""
     peer: Identity
+
+
+# ---------------------------------------------------------------- backups
+
+
+class BackupPhase(Code):
+    """What a backup waits for."""
+
+    IDLE = 0
+    CHECKING = 1
+    """The server is asked for its version."""
+    ESCROWING = 2
+    """The recovery key is being put away."""
+    CREATING = 3
+    DELETING = 4
+    WAITING = 5
+    """Until `retry`."""
+
+
+class Download(Code):
+    """Whether there is something to restore from."""
+
+    READY = 0
+    OFF = 1
+    UNKNOWN = 2
+    """The server was not asked yet."""
+    ABSENT = 3
+    """It has none."""
+    KEY_MISSING = 4
+    """Recover, or ask another account."""
+    ROLLED_BACK = 5
+    """It shows an older version than one that was seen."""
+
+
+class BackupRefusal(Code):
+    """Why something was not done."""
+
+    OFF = 1
+    EXISTS = 2
+    """There is a version already: reset, or recover its secret."""
+    ENDLESS = 3
+    """The server shows ever more versions to be deleted."""
+    GENERATION = 4
+    """There is no higher generation."""
+    UNASKED = 5
+    """A secret from somebody who is not verified, or that nobody asked for."""
+    WRONG_KEY = 6
+    """Not the secret of the version that the server has."""
+    NO_BACKUP = 7
+    """The server has no version that it could be of."""
+    ROLLED_BACK = 8
+    """Of a version older than one that was seen: see `Backup.older`."""
+    TOO_MANY = 9
+    """Secrets that wait, or fetches."""
+    NOT_READY = 10
+    """No version is active."""
+    MISSING = 11
+    """The item is not there; it is not asked for again for a while, which grows."""
+
+
+class BackupFinding(Code):
+    """What is wrong with what a server shows. While another account uploads, one of it can mean
+    that only."""
+
+    ROLLED_BACK = 1
+    """A writer's manifest is older than one that is known."""
+    FORKED = 2
+    """There are two of one number: a store of this writer was put back to an old copy."""
+    WITHHELD = 3
+    """A writer's manifest is known and not shown."""
+    LISTING = 4
+    """What a writer listed is not what its manifest says."""
+    OMITTED = 5
+    """Nothing is where a writer put an item."""
+    OLDER = 6
+    """Something worse is there, from an older state."""
+    SWAPPED = 7
+    """Something else of this writer is there."""
+    INSERTED = 8
+    """Its writer knows nothing of it."""
+    UNLISTED = 9
+    """Newer than its writer's manifest, or the manifest is withheld."""
+    UNDECRYPTABLE = 10
+    """Not sealed for its place with this secret."""
+    MALFORMED = 11
+
+
+@dataclass(frozen=True)
+class BackupVersion:
+    """Which version of a backup."""
+
+    generation: int
+    """Each version's is higher than those before."""
+    hash: bytes
+    """32 bytes, over all that makes the version."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The state of an account's backup."""
+
+    on: bool
+    """It is wanted, whatever fails."""
+    uploading: bool
+    restoring: bool
+    stopped: bool
+    """So is the restore: `restore_backup` goes on with it."""
+    older: bool
+    """The server shows a version older than one that was seen: `restore_backup` can take it with
+    `accept_older`."""
+    server_known: bool
+    """The server was asked; it has no version if `server` is None."""
+    revision: int
+    """One higher with each change, but of what waits to be uploaded."""
+    phase: BackupPhase
+    download: Download
+    active: Optional[BackupVersion]
+    """What is uploaded to and restored from. None: none is."""
+    server: Optional[BackupVersion]
+    """The one that the server has, as its last answer has it."""
+    key: Optional[BackupVersion]
+    """The one whose secret is here."""
+    server_items: int
+    """Entries that the server says it has."""
+    pending: int
+    """Changes that are to be uploaded."""
+    acknowledged: int
+    """Changes that are uploaded."""
+    retry_ns: Optional[int]
+    """When what failed is tried again."""
+    imported: int
+    """Of a restore, so far: what was not here."""
+    known: int
+    """What was here, and as good."""
+    improved: int
+    """What was here, and not as good."""
+    undecryptable: int
+    """What was not sealed for its place with this secret."""
+    malformed: int
+    """What is none of Pawl's, or of a newer one."""
+    findings: int
+    """With `Event.BACKUP_RESTORED` only: how many; the first 16 come as events."""
+    writers: int
+    """The same: accounts that wrote."""
+    as_of_ns: Optional[int]
+    """The same: when the newest of them did. None: none says."""
+
+    @property
+    def retry(self) -> Optional[datetime]:
+        """`retry_ns` as a datetime in UTC."""
+        return moment_of(self.retry_ns)
+
+    @property
+    def as_of(self) -> Optional[datetime]:
+        """`as_of_ns` as a datetime in UTC."""
+        return moment_of(self.as_of_ns)
+
+
+@dataclass(frozen=True)
+class BackupEntry:
+    """What a server has at a place.
+
+    Of two at one place it keeps the one whose (first, order) is lower, and of two that are alike in
+    that the one that is there.
+    """
+
+    place: bytes
+    """16 bytes."""
+    data: bytes = field(repr=False)
+    first: int = 0
+    """Below 2^31, as the other. Both may be 0 in a reply."""
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class BackupRequest:
+    """What a server is asked for."""
+
+    what: Request
+    version: str
+    """The server's own number of the version, as it was answered; empty: it is about none."""
+    body: bytes = field(repr=False)
+    """BACKUP_CREATE: the version's bytes; BACKUP_ESCROW: a recovery key as text; BACKUP_PAGE: the
+    cursor that the last page's reply gave, empty: the first page; else empty."""
+    entries: Tuple[BackupEntry, ...] = field(repr=False)
+    """BACKUP_PUT."""
+    place: Optional[bytes]
+    """BACKUP_ITEM: 16 bytes."""
+
+
+class BackupResult(Code):
+    """How a request ended."""
+
+    DONE = 0
+    WRONG_VERSION = 1
+    """The version is there, and not the current one any more."""
+    NO_VERSION = 2
+    """There is no such version; to BACKUP_VERSION: there is none at all."""
+    NO_ITEM = 3
+    """Nothing is at this place of the version."""
+    RATE_LIMITED = 4
+    """Later: `until_ns`, or None if the server does not say."""
+    FAILED = 5
+    """Anything else: it is tried again later."""
+
+
+@dataclass(frozen=True)
+class BackupReply:
+    """What a server answered."""
+
+    result: BackupResult = BackupResult.DONE
+    until_ns: Optional[int] = None
+    count: int = 0
+    """BACKUP_VERSION, BACKUP_PUT: entries that the server has in the version."""
+    version: str = ""
+    """BACKUP_VERSION, BACKUP_CREATE: the server's number of it, 1-64 bytes of UTF-8 without NUL."""
+    body: bytes = field(default=b"", repr=False)
+    """BACKUP_VERSION: the bytes that it was made of. BACKUP_PAGE: the next page's cursor, at most 64
+    bytes, empty: this was the last one."""
+    entries: Tuple[BackupEntry, ...] = field(default=(), repr=False)
+    """BACKUP_PAGE, BACKUP_ITEM: at most 10000."""
+    detail: str = ""
+    """Why it was not done, in words that are a transport's own. Pawl does not read it."""
 
 
 # ---------------------------------------------------------------- the outbox
@@ -627,6 +886,18 @@ class Event(Code):
     """The server does not serve what it should; `count` is a `Publication`."""
     DEAD_LETTER = 11
     """A job failed so often that it is not tried any more; `count` is its `JobKind`. See `jobs`."""
+    BACKUP_STATUS = 12
+    """The state of a backup is another one: `backup`, as in those that follow but FINDING."""
+    BACKUP_KEY_CACHED = 13
+    """The secret of the active version is here, and its key can be had."""
+    BACKUP_REFUSED = 14
+    """Something was not done; `count` is a `BackupRefusal`."""
+    BACKUP_RESTORING = 15
+    """A page was restored."""
+    BACKUP_RESTORED = 16
+    """All was restored; the `findings` came before it."""
+    BACKUP_FINDING = 17
+    """Something is wrong with what the server shows; `count` is a `BackupFinding`."""
 
 
 class Publication(Code):
@@ -647,7 +918,11 @@ class Publication(Code):
 
 
 class Request(Code):
-    """Something to fetch or publish. But for PACKAGE, `peer` is the account itself."""
+    """Something to fetch or publish. But for PACKAGE, `peer` is the account itself.
+
+    Those from BACKUP_VERSION on have a `backup_request`, and `answer_backup` answers them: see
+    `pawl.backup.serve`.
+    """
 
     PACKAGE = 1
     """Fetch a key package of `peer`; answer with its bytes."""
@@ -657,6 +932,23 @@ class Request(Code):
     """Give the server `packages`, more one-time keys of what it serves; answer with nothing."""
     READ_BACK = 4
     """Fetch the account's own package as an initiator would; answer with its bytes or none."""
+    BACKUP_VERSION = 5
+    """Which version is the server's current one?"""
+    BACKUP_ESCROW = 6
+    """Put the recovery key in `body` away."""
+    BACKUP_CREATE = 7
+    """Make a version of `body`, which is the current one from then on."""
+    BACKUP_DELETE = 8
+    """Delete a version and all that is in it."""
+    BACKUP_PUT = 9
+    """Store `entries` in a version."""
+    BACKUP_PAGE = 10
+    """Fetch so many entries of a version as you like, from the cursor in `body` on."""
+    BACKUP_ITEM = 11
+    """Fetch the entry at `place`."""
+    BACKUP_SECRET = 12
+    """Ask the user's other accounts for the secret, naming `count`; then `ack`. What one of them
+    sends over a session is for `receive_backup_secret`."""
 
 
 @dataclass(frozen=True)
@@ -681,9 +973,13 @@ class Item:
     """The id of the session it is about."""
     peer: Identity
     body: bytes = field(repr=False)
-    """The frame, else empty."""
+    """The frame; of a backup's finding the place, or the writer, that it is about; else empty."""
     packages: Tuple[Union[Package, OneTimeKey], ...] = field(repr=False)
     """Of a request to publish: the package, unless it is there already, then its one-time keys."""
+    backup: Optional[Backup]
+    """Of a backup's event, but a finding: the state as it was committed together with it."""
+    backup_request: Optional[BackupRequest] = field(repr=False)
+    """Of a backup's request."""
     created_ns: int
     lease_ns: int
     """When it may be handed out to somebody else."""
@@ -731,6 +1027,8 @@ class JobKind(Code):
     """Ask what the server really serves."""
     ORPHAN_RETRY = 13
     """Remove a value that the vault kept when it was to go."""
+    BACKUP = 14
+    """Go on with an account's backup."""
 
 
 @dataclass(frozen=True)
