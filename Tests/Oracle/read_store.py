@@ -299,11 +299,12 @@ RETRY = "put_off B", "until q"
 HELD = Layout(*VERSION, "secret 32s")
 BACKUP = Layout(
     "revision Q", "next Q", "asked Q", "upload_asked Q", "restore_asked Q", "secret_asked Q", "on B", "stopped B",
-    "again B", "highest Q", "failures I", "changes Q", "fill Q", "successor 32s", "phase B", "until q", "goal B", "left B",
-    ("server", {0: Layout(), 1: Layout(), 2: Layout(*VERSION, "count Q")}), ("active", Layout(*VERSION)), ("key", HELD),
+    "again B", "highest Q", "failures I", "changes Q", "fill Q", "successor 32s", "phase B", "until q", "goal B",
+    "left B", ("server", {0: Layout(), 1: Layout(), 2: Layout(*VERSION, "count Q")}), ("active", Layout(*VERSION)), ("key", HELD),
     ("offered", HELD), ("wish", Layout(*CREATION)), ("making", Layout(*CREATION, "body 106s")),
     ("doomed", Layout(*VERSION)), ("received", Layout("secret 32s", "asked B")),
-    ("uploading", Layout(*VERSION)), "acknowledged Q", "up_to Q", "upload_failures I", "upload_put_off B", "upload_until q",
+    ("uploading", Layout(*VERSION)), "acknowledged Q", "up_to Q", "upload_failures I", "upload_put_off B",
+    "upload_until q",
     ("restore", Layout(*VERSION, "cursor B*", "imported Q", "known Q", "improved Q", "undecryptable Q", "malformed Q",
                        "failures I", *RETRY, "stopped B")),
     ("fetches", Layout("request Q", "place 16s")), ("misses", Layout("place 16s", "failures I", "until q")))

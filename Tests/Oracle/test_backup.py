@@ -1,5 +1,5 @@
-"""Backups, from Protocol.md alone: what Pawl uploads is opened here with the recovery key, and what is written here Pawl
-restores."""
+"""Backups, from Protocol.md alone: what Pawl uploads is opened here with the recovery key, and what is written here
+Pawl restores."""
 
 import ctypes
 import os
@@ -302,7 +302,7 @@ def test_pawl_restores_what_the_oracle_writes(devices: Make, count: int) -> None
     server, written = Server(), Backup.new(SECRET, generation=7, previous=bytes(range(32)))
     items = [item(b"name %d" % n, b"%d" % n, n + 1) for n in range(count)]
     large = item(b"large", bytes(100_000), count + 1, kind=IMPORTED)
-    gone = Item(credential_name(b"user", b"project", b"gone"), WRITER, count + 2, credential_first(NOW * MS), OWN, b"\x00")
+    gone = Item(credential_name(b"user", b"project", b"gone"), WRITER, count + 2, 5, OWN, b"\x00")
     server.show(written.body, written.written(WRITER, [*items, large, gone], NOW * MS - 5))
     ada = devices("ada", server)
     ada.key("recover", SECRET)
@@ -347,7 +347,8 @@ def test_pawl_reads_history_that_the_oracle_writes(devices: Make) -> None:
                         ("peer_name_size", c_uint32), ("signing", c_char * 32), ("agreement", c_char * 32),
                         ("peer_name", c_char * 256))()
     out, size = ctypes.create_string_buffer(len(frame)), c_size_t()
-    fresh.call("history_decrypt", fresh.store, fresh.account, frame, len(frame), out, len(out), byref(size), byref(message))
+    fresh.call("history_decrypt", fresh.store, fresh.account, frame, len(frame), out, len(out), byref(size),
+               byref(message))
     assert out.raw[:size.value] == b"hello" and message.copied().session == session
 
 
@@ -379,7 +380,8 @@ def test_what_others_with_the_secret_do_is_found(devices: Make) -> None:
     assert found({**entries, **told}) == [ROLLED_BACK]
     assert found(entries) == [ROLLED_BACK, WITHHELD]
     # Sealed well, and nonsense.
-    bad = [b"", b"\x01", b"\x09", content(b"a", b"1")[:-1], b"\x02\x01", b"\x02\x03" + bytes(100), content(b"other", b"1")]
+    bad = [b"", b"\x01", b"\x09", content(b"a", b"1")[:-1], content(b"other", b"1"), b"\x02\x01",
+           b"\x02\x03" + bytes(100)]
     for number, text in enumerate(bad):
         odd = Item(credential_name(b"user", b"project", b"odd"), WRITER, 50 + number, 1, OWN, text)
         server.show(written.body, {**entries, **told, **dict([written.seal(odd)])})
