@@ -300,8 +300,8 @@ HELD = Layout(*VERSION, "secret 32s")
 BACKUP = Layout(
     "revision Q", "next Q", "asked Q", "upload_asked Q", "restore_asked Q", "secret_asked Q", "on B", "stopped B",
     "again B", "highest Q", "failures I", "changes Q", "fill Q", "successor 32s", "phase B", "until q", "goal B",
-    "left B", ("server", {0: Layout(), 1: Layout(), 2: Layout(*VERSION, "count Q")}), ("active", Layout(*VERSION)), ("key", HELD),
-    ("offered", HELD), ("wish", Layout(*CREATION)), ("making", Layout(*CREATION, "body 106s")),
+    "left B", ("server", {0: Layout(), 1: Layout(), 2: Layout(*VERSION, "count Q")}), ("active", Layout(*VERSION)),
+    ("key", HELD), ("offered", HELD), ("wish", Layout(*CREATION)), ("making", Layout(*CREATION, "body 106s")),
     ("doomed", Layout(*VERSION)), ("received", Layout("secret 32s", "asked B")),
     ("uploading", Layout(*VERSION)), "acknowledged Q", "up_to Q", "upload_failures I", "upload_put_off B",
     "upload_until q",
