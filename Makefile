@@ -246,27 +246,29 @@ test-python: $B/venv/.made lib $B/kem/$(SO)
 	$B/venv/bin/python -m pytest -q -p no:cacheprovider Tests/Benchmarks
 	cd Bindings/Python && $(CURDIR)/$B/venv/bin/python -m mypy
 
-FUZZ = cd $(<D) && mkdir -p corpus && ./$(<F) -max_len=4096 -timeout=60 corpus
+FUZZ = mkdir -p $$fuzzer.corpus && $$fuzzer -max_len=4096 -timeout=60 -artifact_prefix=$B/fuzz/ $$fuzzer.corpus
 
 # The library with libFuzzer's counters and the address sanitizer, and the harness over it.
 $B/fuzz/pawl.o: $B/pawl.o
 	@mkdir -p $(@D)
 	$(SWIFTC) -c $(EMBEDDED) -sanitize=fuzzer,address $(SOURCES) -o $@
 
-$B/fuzz/session_fuzz: $B/fuzz/pawl.o
-$B/fuzz/session_smoke: $B/libpawl.a
-$B/fuzz/session_fuzz $B/fuzz/session_smoke: Tests/C/fuzz/session_fuzz.c Tests/C/test.h Tests/C/wire_peer.h Include/pawl.h
-	@mkdir -p $(@D)
-	$(CLANG) $(C_FLAGS) -D_GNU_SOURCE -fsanitize=fuzzer,address $(filter %.c %.o %.a,$^) \
-	    $(if $(filter %.o,$^),$(TABLES)) $(LIBS) -o $@
+FUZZERS = session backup
+FUZZ_HEADERS = Tests/C/fuzz/fuzz.h Tests/C/test.h Tests/C/wire_peer.h Tests/C/backup_server.h Include/pawl.h
+FUZZ_BUILD = @mkdir -p $(@D) && $(CLANG) $(C_FLAGS) -D_GNU_SOURCE -fsanitize=fuzzer,address $(filter %.c %.o %.a,$^)
 
-fuzz: $B/fuzz/session_fuzz ## a hostile peer and network, by libFuzzer (FUZZ_SECONDS=300)
-	$(FUZZ) -max_total_time=$(FUZZ_SECONDS)
+$B/fuzz/%_fuzz: Tests/C/fuzz/%_fuzz.c $B/fuzz/pawl.o $(FUZZ_HEADERS)
+	$(FUZZ_BUILD) $(TABLES) $(LIBS) -o $@
+$B/fuzz/%_smoke: Tests/C/fuzz/%_fuzz.c $B/libpawl.a $(FUZZ_HEADERS)
+	$(FUZZ_BUILD) $(LIBS) -o $@
 
-test-fuzz: $B/fuzz/session_smoke
-	@echo "fuzz: 5 seconds of a hostile peer and network"
-	@($(FUZZ) -max_total_time=5) >$B/fuzz/log 2>&1 || { cat $B/fuzz/log; exit 1; }
-	@tail -n 1 $B/fuzz/log
+fuzz: $(FUZZERS:%=$B/fuzz/%_fuzz) ## a hostile peer, network and server, by libFuzzer (FUZZ_SECONDS=300 each)
+	set -e; for fuzzer in $^; do $(FUZZ) -max_total_time=$(FUZZ_SECONDS); done
+
+test-fuzz: $(FUZZERS:%=$B/fuzz/%_smoke)
+	@echo "fuzz: 5 seconds each of a hostile peer and network, and of a hostile server of backups"
+	@set -e; for fuzzer in $^; do \
+	    ($(FUZZ) -max_total_time=5) >$$fuzzer.log 2>&1 || { cat $$fuzzer.log; exit 1; }; tail -n 1 $$fuzzer.log; done
 
 test-library: lib
 	@$(PYTHON) Tests/Scripts/library.py $B/$(SO) $B/libpawl.a Include/pawl.h
