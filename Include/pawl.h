@@ -1334,7 +1334,9 @@ pawl_status pawl_history_decrypt(pawl_store *store, const uint8_t account[PAWL_A
 pawl_status pawl_backup_create(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_key *key,
                                uint32_t flags);
 /* Makes the next version, with another secret, whatever there is, and fills it. In constant time: nothing of what is to be
- * uploaded is looked at. The same errors. Since ABI 1. */
+ * uploaded is looked at. The version before is deleted when that is done, if all that is in it is here: if this account made
+ * it, or has restored it to its end. What other accounts put there they put into the next one, once they have its secret. The
+ * same errors. Since ABI 1. */
 pawl_status pawl_backup_reset(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_key *key,
                               uint32_t flags);
 /* Turns it on, if it is off, and has the server asked which version is current. It becomes active if its secret is here.
@@ -1364,8 +1366,8 @@ pawl_status pawl_recovery_unwrap(const void *wrapped, size_t wrapped_size, const
 
 #define PAWL_BACKUP_ALL_PROJECTS 1 /* every project of the user; the scope's own project must be empty */
 
-/* From now on the credentials of `scope` are backed up by `account`, those that are there and those to come. A deleted one
- * leaves the server, too, and an expired one. PAWL_STATE_BATCH: a store with a vault, whose values no transaction can hold.
+/* From now on the credentials of `scope` are backed up by `account`, those that are there and those to come, and come back in
+ * a restore. A deleted one leaves the server, too, and an expired one. One transaction, a second or so for 100,000. PAWL_STATE_BATCH: a store with a vault, whose values no transaction can hold.
  * PAWL_EXISTS. Since ABI 1. */
 pawl_status pawl_backup_include(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_scope *scope,
                                 uint32_t flags);
@@ -1418,6 +1420,7 @@ typedef struct pawl_backup {
     uint64_t improved;     /* what was here, and not as good */
     uint64_t undecryptable; /* what was not sealed for its place with this secret */
     uint64_t malformed;    /* what is none of Pawl's, or of a newer one */
+    uint64_t foreign;      /* credentials of scopes that this account does not include; they are left out */
     uint64_t findings;     /* PAWL_EVENT_BACKUP_RESTORED only: how many; the first 16 come as events */
     uint64_t writers;      /* the same: accounts that wrote */
     int64_t as_of_ns;      /* the same: when the newest of them did; 0: none says */
@@ -1458,13 +1461,14 @@ pawl_status pawl_view_item_backup(const pawl_view *view, size_t row, pawl_backup
 #define PAWL_RESTORE_ACCEPT_OLDER 1 /* if no version is active, from an older one that is offered */
 
 /* Fetches all that the active version has, page by page, or goes on where that was stopped. What is here and as good stays:
- * a credential that was updated as late, history that reaches as far back. A credential of a scope that this account does not
- * include is included with its project. Since ABI 1. */
+ * a credential that was updated as late, history that reaches as far back. Credentials come back of scopes that this account
+ * includes: see pawl_backup_include. Nothing is uploaded until it is over, unless it fails again and again. PAWL_STATE_BATCH:
+ * a store with a vault. Since ABI 1. */
 pawl_status pawl_backup_restore(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t flags);
 /* Stops it after the page that is on its way. Since ABI 1. */
 pawl_status pawl_backup_stop_restore(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
-/* Fetches one credential, or both directions of an epoch, in front of all others: nothing is done if it is asked for
- * already. PAWL_STATE_BACKUP: no version is active. Since ABI 1. */
+/* Fetches one credential, or both directions of an epoch; nothing is done if it is asked for already. PAWL_STATE_BACKUP: no
+ * version is active. PAWL_STATE_BATCH: a store with a vault. Since ABI 1. */
 pawl_status pawl_backup_fetch_credential(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                                          const pawl_scope *scope, const void *name, size_t name_size);
 pawl_status pawl_backup_fetch_history(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],

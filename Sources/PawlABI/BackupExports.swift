@@ -261,6 +261,7 @@ private func write(_ report: BackupReport, to backup: inout pawl_backup) {
     backup.improved = report.progress.improved
     backup.undecryptable = report.progress.undecryptable
     backup.malformed = report.progress.malformed
+    backup.foreign = report.progress.foreign
     backup.findings = report.findings
     backup.writers = report.writers
     backup.as_of_ns = report.asOf

@@ -35,6 +35,7 @@ import Testing
 
     private func recovered(_ server: BackupServer, _ clock: ManualClock) throws -> BackupHost {
         let host = try BackupHost(clock)
+        try host.include()
         try host.recover()
         try host.run(server)
         try host.restore()
@@ -153,6 +154,7 @@ import Testing
         let deleted = try #require(server.asked.lastIndex { $0 == "delete v1" })
         #expect(put < deleted)
         let fresh = try BackupHost(host.clock)
+        try fresh.include()
         try fresh.recover(1)
         try fresh.run(server)
         #expect(fresh.told.contains(.init(what: BackupHost.Event.refused, count: 6)))
@@ -173,6 +175,7 @@ import Testing
             host.account, .reset(secret: BackupHost.secret(9), escrow: false))
         try host.run(server)
         let next = try BackupHost(lost.clock)
+        try next.include()
         try next.recover(9)
         try next.run(server)
         try next.restore()
@@ -302,6 +305,7 @@ import Testing
             if let faulty = try? openStore(on: FaultyStorage(data.sibling(), plan), clock: clock) {
                 let one = BackupHost(clock, data, host.account, faulty)
                 do {
+                    try one.include()
                     try one.recover()
                     try one.run(server)
                     try one.restore()
@@ -311,6 +315,7 @@ import Testing
             let isOver = mode == .afterCommit ? operation * 5 > plan.count : !plan.fired
             let again = BackupHost(
                 clock, data, host.account, try openStore(on: data.sibling(), clock: clock))
+            do { try again.include() } catch Failure.exists {}
             try again.recover()
             for _ in 0..<3 {
                 clock.advance(3_700_000_000_000)
@@ -399,6 +404,7 @@ import Testing
         let server = BackupServer()
         let lost = try filled(server)
         let host = try BackupHost(lost.clock)
+        try host.include()
         try host.recover()
         try host.run(server)
         func fetch(_ name: String) throws {

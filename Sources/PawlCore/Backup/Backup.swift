@@ -56,7 +56,9 @@ package struct Backup {
     /// To be deleted when all up to `fill` is in their successor.
     var doomed: [BackupVersion] = []
     var successor = Digest.none
-    var fill: UInt64 = 0
+    package internal(set) var fill: UInt64 = 0
+    /// The last version that was made here, or restored from to its end: all that is in it is here.
+    var whole = Digest.none
     /// 0: no own account was asked for the secret.
     var secretRequest: UInt64 = 0
     var received: [Candidate] = []
@@ -68,7 +70,8 @@ package struct Backup {
     var fetches: [Fetch] = []
     var misses: [Miss] = []
 
-    package init() {}
+    /// `changes`: what the items of one that is damaged are numbered by.
+    package init(changes: UInt64 = 0) { self.changes = changes }
 
     // MARK: What goes in and comes out
 
@@ -132,18 +135,14 @@ package struct Backup {
         case .askForSecret:
             guard intent == .on, !isStopped else { return turn.refuse(.off) }
             secretRequest = ask(.askForSecret, &turn)
-        case .secretReceived(let secret, let request, let isOwn):
+        case .secretReceived(let secret, let highest, let request, let isOwn):
             guard isOwn, request != 0, request == secretRequest else {
                 return turn.refuse(.unasked)
             }
-            add(secret, &turn)
+            add(secret, highest: highest, &turn)
         case .recoveryKeyGiven(let secret):
             enable()
-            add(secret, &turn)
-        case .seen(let generation):
-            guard generation > highest, generation <= BackupVersion.generationLimit else { return }
-            highest = generation
-            if active != nil { lose() }
+            add(secret, highest: 0, &turn)
         case .itemsChanged(let count, let areStored): change(count, areStored)
         case .restore(let acceptsOlder): startRestore(acceptsOlder, &turn)
         case .stopRestore: restore?.isStopped = true
@@ -161,6 +160,7 @@ package struct Backup {
             if case .waiting(let until) = phase, isDue(until, turn.now) { recheck() }
             if let at = upload.retryAt, isDue(at, turn.now) { upload.retryAt = nil }
             if let at = restore?.retryAt, isDue(at, turn.now) { restore?.retryAt = nil }
+        case .requestsLost: try loseRequests(&turn)
         case .stop: isStopped = true
         case .load: isStopped = false
         }
@@ -202,13 +202,31 @@ package struct Backup {
         misses = []
     }
 
-    private mutating func add(_ secret: SecretBuffer, _ turn: inout Turn) {
+    private mutating func add(_ secret: SecretBuffer, highest: UInt64, _ turn: inout Turn) {
         guard secret.count == BackupKeys.secretSize else { return turn.refuse(.wrongKey) }
         // Given again, it is not judged by the check under way.
         received.removeAll { Seal.sameSecret($0.secret.bytes, secret.bytes) }
         guard received.count < Self.receivedLimit else { return turn.refuse(.tooMany) }
-        received.append(Candidate(secret: secret))
+        received.append(Candidate(secret: secret, highest: highest))
         recheck()
+    }
+
+    /// Nobody will answer what is out.
+    private mutating func loseRequests(_ turn: inout Turn) throws(Failure) {
+        if request != 0 { try answered(.failed, &turn) }
+        if upload.request != 0 { uploaded(.failed, &turn) }
+        if let restore, restore.request != 0 { downloaded(restore.request, .failed, &turn) }
+        for fetch in fetches { downloaded(fetch.request, .failed, &turn) }
+    }
+
+    /// Whether an answer to it would be heard.
+    package func awaits(_ number: UInt64) -> Bool {
+        let waiting = [request, upload.request, restore?.request ?? 0, secretRequest]
+        return waiting.contains(number) || fetches.contains { $0.request == number }
+    }
+
+    package func isUploading(_ number: UInt64) -> Bool {
+        number != 0 && upload.request == number
     }
 
     /// A newer command: what the check under way finds may be older than it.
@@ -247,11 +265,17 @@ package struct Backup {
         request = 0
         switch (was, answer) {
         case (.checking, .current(let version, let count)):
-            failures = 0
+            // What the check is for can still fail.
+            if goal == .none, doomed.isEmpty { failures = 0 }
             try found(version, count, &turn)
         case (.checking, .noVersion):
             failures = 0
             try foundNone(&turn)
+        case (.checking, .malformed) where goal == .create || goal.isDeleting:
+            // Another program's: it stays.
+            turn.refuse(goal == .create ? .exists : .noBackup)
+            goal = .none
+            wish = nil
         case (.checking, .malformed) where goal == .reset:
             lose()
             try create(&turn)
@@ -267,7 +291,12 @@ package struct Backup {
             created(version, creation)
         case (.deleting, .done), (.deleting, .noVersion):
             failures = 0
-            if case .delete = goal { server = .unknown } else { doomed = Array(doomed.dropFirst()) }
+            if case .delete(let left) = goal {
+                goal = .delete(left: left > 0 ? left - 1 : 0)
+                server = .unknown
+            } else {
+                doomed = Array(doomed.dropFirst())
+            }
             again = again || goal != .none
         default: fail(answer, &turn)
         }
@@ -280,8 +309,8 @@ package struct Backup {
             making = nil
             if goal.isMaking, wish == nil {
                 wish = creation
-            } else if received.count < Self.receivedLimit {
-                received.append(Candidate(secret: creation.secret))
+            } else if intent == .on, received.count < Self.receivedLimit {
+                received.append(Candidate(secret: creation.secret, highest: 0))
             }
         }
         guard intent == .on || goal != .none else { return }
@@ -318,7 +347,6 @@ package struct Backup {
                 return turn.refuse(.endless)
             }
             guard !isStopped else { return again = true }
-            goal = .delete(left: left - 1)
             phase = .deleting
             request = ask(.deleteVersion(version), &turn)
         }
@@ -352,6 +380,7 @@ package struct Backup {
                 continue
             }
             secret = secret ?? candidate.secret
+            highest = max(highest, min(candidate.highest, BackupVersion.generationLimit))
             if version.generation < highest { turn.refuse(.rolledBack) }
         }
         guard let secret else { return active = nil }
@@ -371,11 +400,12 @@ package struct Backup {
         guard active != version else { return }
         active = version
         upload.request = 0
-        if upload.version != version {
-            upload = Upload(version: version)
+        if upload.version?.hash != version.hash {
+            upload = Upload()
             fetches = []
             misses = []
         }
+        upload.version = version
     }
 
     // MARK: Create
@@ -414,9 +444,11 @@ package struct Backup {
         server = .present(version, count: 0)
         active = nil
         key = Held(version: version, secret: creation.secret)
-        if let old = creation.replaces {
+        // What may be nowhere else stays: it was neither made here nor restored from to its end.
+        if let old = creation.replaces, old.hash == whole {
             doomed = Array((doomed + [old]).suffix(Self.doomedLimit))
         }
+        whole = version.hash
         successor = version.hash
         fill = changes
         if intent == .on { activate(version) }
@@ -441,14 +473,11 @@ package struct Backup {
 
     // MARK: What follows
 
-    /// Whether own accounts were asked for the secret under this number.
-    package func isAsked(_ request: UInt64) -> Bool { request != 0 && request == secretRequest }
-
     /// All that is wanted and not under way.
     private mutating func goOn(_ turn: inout Turn) {
         guard !isStopped else { return }
         if phase == .idle { goOnIdle(&turn) }
-        if let active, upload.request == 0, upload.retryAt == nil, upload.cursor < changes {
+        if let active, canUpload, upload.retryAt == nil {
             upload.upTo = changes
             upload.request = ask(
                 .putItems(active, after: upload.cursor, upTo: upload.upTo), &turn)
@@ -456,9 +485,34 @@ package struct Backup {
         goOnDownloading(&turn)
     }
 
+    /// While a restore is under way, what it shows stays as it is, unless it goes on failing.
+    private var canUpload: Bool {
+        guard active != nil, upload.request == 0, upload.cursor < changes else { return false }
+        guard let restore, !restore.isStopped, !restore.cursor.isEmpty || restore.request != 0
+        else { return true }
+        return restore.failures > 2
+    }
+
     /// What is asked for goes no further than this: the rest is too much for one request.
     package mutating func cutBatch(at change: UInt64) {
         upload.upTo = min(max(change, upload.cursor), upload.upTo)
+    }
+
+    /// Nothing of what was asked for is to be put.
+    package mutating func skipBatch() {
+        upload.cursor = upload.upTo
+        upload.request = 0
+    }
+
+    /// Something that the active version is to be filled with cannot be read here. What it replaces stays.
+    package mutating func keepReplaced() {
+        if let active, active.hash == successor { fill = UInt64.max }
+    }
+
+    /// The version whose successor is active and filled.
+    private var replaced: BackupVersion? {
+        guard let active, active.hash == successor, upload.cursor >= fill else { return nil }
+        return doomed.first { $0.number != active.number }
     }
 
     private mutating func goOnIdle(_ turn: inout Turn) {
@@ -466,9 +520,8 @@ package struct Backup {
             for place in received.indices { received[place].isAsked = true }
             phase = .checking
             request = ask(.getCurrentVersion, &turn)
-        } else if let active, active.hash == successor, upload.cursor >= fill {
-            doomed.removeAll { $0.number == active.number }
-            guard let old = doomed.first else { return }
+        } else if let old = replaced {
+            doomed.removeAll { $0.number == active?.number }
             phase = .deleting
             request = ask(.deleteVersion(old), &turn)
         }
@@ -480,15 +533,14 @@ package struct Backup {
         guard !isStopped else { return nil }
         var times: [Int64] = []
         if case .waiting(let until) = phase { times.append(until) }
-        if active != nil, upload.request == 0, upload.cursor < changes {
-            times.append(upload.retryAt ?? Int64.min)
-        }
+        if canUpload { times.append(upload.retryAt ?? Int64.min) }
+        if phase == .idle, replaced != nil { times.append(Int64.min) }
         if let restore, !restore.isStopped, let at = restore.retryAt { times.append(at) }
         return times.min()
     }
 
     /// A time further away than any that is planned was written under another clock.
-    private func isDue(_ time: Int64, _ now: Int64) -> Bool {
+    func isDue(_ time: Int64, _ now: Int64) -> Bool {
         now >= time || time > Backoff.after(now, Self.longest)
     }
 

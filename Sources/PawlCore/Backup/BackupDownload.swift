@@ -12,12 +12,14 @@ extension Backup {
         package var improved: UInt64 = 0
         package var undecryptable: UInt64 = 0
         package var malformed: UInt64 = 0
+        /// Of a scope that is not backed up here.
+        package var foreign: UInt64 = 0
 
         package init() {}
 
         /// All that were looked at.
         package var count: UInt64 {
-            imported &+ known &+ improved &+ undecryptable &+ malformed
+            imported &+ known &+ improved &+ undecryptable &+ malformed &+ foreign
         }
 
         package mutating func add(_ other: Progress) {
@@ -26,6 +28,7 @@ extension Backup {
             improved &+= other.improved
             undecryptable &+= other.undecryptable
             malformed &+= other.malformed
+            foreign &+= other.foreign
         }
     }
 
@@ -114,7 +117,7 @@ extension Backup {
 
     mutating func fetch(_ place: Identifier, _ turn: inout Turn) {
         guard let active, !isStopped else { return turn.refuse(.notReady) }
-        if let miss = misses.first(where: { $0.place == place }), turn.now < miss.until {
+        if let miss = misses.first(where: { $0.place == place }), !isDue(miss.until, turn.now) {
             return turn.refuse(.missing(until: miss.until))
         }
         guard !fetches.contains(where: { $0.place == place }) else { return }
@@ -131,6 +134,8 @@ extension Backup {
             return turn.refuse(.notReady)
         }
         guard restore.request == 0, !restore.isStopped, restore.retryAt == nil else { return }
+        // What is on its way to the server would be missed.
+        guard !restore.cursor.isEmpty || upload.request == 0 else { return }
         let request = ask(.getPage(restore.version, cursor: restore.cursor), &turn)
         self.restore?.request = request
     }
@@ -146,11 +151,16 @@ extension Backup {
     private mutating func restored(_ answer: Answer, _ turn: inout Turn) {
         guard var now = restore else { return }
         now.request = 0
-        if case .page(let progress, let next) = answer, (next?.count ?? 0) <= Self.cursorLimit {
+        if case .page(let progress, let next) = answer, next != now.cursor || next == [],
+            (next?.count ?? 0) <= Self.cursorLimit
+        {
             now.progress.add(progress)
             now.failures = 0
             restore = nil
-            guard let next else { return turn.outcome.events.append(.restored(now.progress)) }
+            guard let next else {
+                whole = now.version.hash
+                return turn.outcome.events.append(.restored(now.progress))
+            }
             now.cursor = next
             turn.outcome.events.append(.restoring(now.progress))
         } else {

@@ -40,7 +40,7 @@ package struct BackupItem: Equatable {
         /// For servers that compare two numbers below 2^31, the first index before this: provenance, then as much of the hash
         /// as there is room for.
         package var order: UInt32 {
-            UInt32((provenance &- 1) & 3) << 29 | hash.prefix >> 3
+            UInt32((provenance &- 1) & 3) << 29 | UInt32(truncatingIfNeeded: hash.first >> 35)
         }
 
         /// By more than the hash: of two that are alike but for that, a server with too little room keeps either.
@@ -144,11 +144,12 @@ package struct BackupItem: Equatable {
     }
 
     /// The first index of a credential's version that was written at `time`: that which was written later is better. In
-    /// minutes, so that there is one for thousands of years; `known`: of the version before, which it is better than.
+    /// seconds since the beginning of 2025, of which there are 68 years; `known`: of the version before, which it is better
+    /// than.
     package static func first(at time: Int64, after known: UInt32?) -> UInt32 {
         let highest = UInt32(Int32.max)
-        let minutes = UInt32(clamping: max(time, 0) / Backoff.minute)
-        let byTime = highest - min(minutes, highest)
+        let seconds = UInt32(clamping: max(time / Backoff.second - 1_735_689_600, 0))
+        let byTime = highest - min(seconds, highest)
         guard let known else { return byTime }
         return min(byTime, known > 0 ? known - 1 : 0)
     }

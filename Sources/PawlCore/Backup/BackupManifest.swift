@@ -295,6 +295,11 @@ package struct BackupWriters: Equatable {
         return findings
     }
 
+    /// What the server was given and has acknowledged.
+    package mutating func wrote(_ writer: Identifier, _ counter: UInt64, _ root: Digest) {
+        note(writer, counter, root)
+    }
+
     private func compare(_ manifest: BackupManifest) -> BackupManifest.Finding? {
         guard let place = known.firstIndex(where: { $0.writer == manifest.writer }) else {
             return nil

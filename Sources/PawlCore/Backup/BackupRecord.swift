@@ -4,10 +4,10 @@ package import PawlCrypto
 ///
 /// Layout (little endian): format 1; revision 8, next request 8, requests that are out 4 × 8 (of the phase, an upload, a
 /// restore, for the secret; 0: none); intent 1, stopped 1, check wanted 1, highest generation 8, failures 4, changes 8,
-/// fill 8, successor 32; phase 1, until 8; goal 1, left 1; server 1, and if 2: version, count 8; active 1, and if 1: version;
+/// fill 8, successor 32, whole 32; phase 1, until 8; goal 1, left 1; server 1, and if 2: version, count 8; active 1, and if 1: version;
 /// key and what is offered, each: 1, and if 1: version, secret 32; wish 1, and if 1: creation; making 1, and if 1: creation,
-/// body; doomed (u8 count): versions; received (u8 count), each: secret 32, asked 1; upload: 1, and if 1: version; cursor 8,
-/// up to 8, failures 4, retry at 9; restore 1, and if 1: version, cursor (u8 length), progress 5 × 8, failures 4, retry at 9,
+/// body; doomed (u8 count): versions; received (u8 count), each: secret 32, highest 8, asked 1; upload: 1, and if 1: version; cursor 8,
+/// up to 8, failures 4, retry at 9; restore 1, and if 1: version, cursor (u8 length), progress 6 × 8, failures 4, retry at 9,
 /// stopped 1; fetches (u8 count), each: request 8, place 16; misses (u8 count), each: place 16, failures 4, until 8.
 /// Creation: secret 32, escrow 1, replaces 1, and if 1: version. Retry at: 1, time 8.
 extension Backup {
@@ -40,6 +40,7 @@ extension Backup {
         changes = try reader.integer(UInt64.self)
         fill = try reader.integer(UInt64.self)
         successor = try Digest(&reader)
+        whole = try Digest(&reader)
         phase = try Phase(&reader)
         goal = try Goal(&reader)
         switch try reader.integer(UInt8.self) {
@@ -62,7 +63,9 @@ extension Backup {
         for _ in 0..<(try reader.integer(UInt8.self)) { doomed.append(try BackupVersion(&reader)) }
         for _ in 0..<(try reader.integer(UInt8.self)) {
             let secret = try reader.secret()
-            received.append(Candidate(secret: secret, isAsked: try reader.flag()))
+            let highest = try reader.integer(UInt64.self)
+            received.append(
+                Candidate(secret: secret, highest: highest, isAsked: try reader.flag()))
         }
         upload.version = try reader.version()
         upload.cursor = try reader.integer(UInt64.self)
@@ -101,6 +104,7 @@ extension Backup {
         sink.integer(changes)
         sink.integer(fill)
         sink.digest(successor)
+        sink.digest(whole)
         phase.write(to: &sink)
         goal.write(to: &sink)
         switch server {
@@ -128,6 +132,7 @@ extension Backup {
         sink.integer(UInt8(truncatingIfNeeded: received.count))
         for candidate in received {
             sink.append(candidate.secret.bytes)
+            sink.integer(candidate.highest)
             sink.flag(candidate.isAsked)
         }
         sink.optional(upload.version)
@@ -320,6 +325,7 @@ extension Backup.Restore {
         progress.improved = try reader.integer(UInt64.self)
         progress.undecryptable = try reader.integer(UInt64.self)
         progress.malformed = try reader.integer(UInt64.self)
+        progress.foreign = try reader.integer(UInt64.self)
         failures = try reader.integer(UInt32.self)
         retryAt = try reader.time()
         isStopped = try reader.flag()
@@ -331,7 +337,7 @@ extension Backup.Restore {
         cursor.withUnsafeBytes { sink.append($0) }
         for count in [
             progress.imported, progress.known, progress.improved, progress.undecryptable,
-            progress.malformed,
+            progress.malformed, progress.foreign,
         ] {
             sink.integer(count)
         }

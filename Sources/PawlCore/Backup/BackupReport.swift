@@ -4,10 +4,10 @@ package import PawlCrypto
 ///
 /// Layout (little endian): format 1, revision 8, marks 1, phase 1, download 1, generations 3 x 8 and hashes 3 x 32 (of the
 /// active version, the server's, the key's; zeros: none), items of the server 8, pending 8, acknowledged 8, retry at 8,
-/// progress 5 x 8, findings 8, writers 8, as of 8.
+/// progress 6 x 8, findings 8, writers 8, as of 8.
 package struct BackupReport {
     private static let format: UInt8 = 1
-    private static let size = 1 + 8 + 3 + 3 * 8 + 3 * Digest.size + 4 * 8 + 8 * 8
+    private static let size = 1 + 8 + 3 + 3 * 8 + 3 * Digest.size + 4 * 8 + 9 * 8
 
     /// Written into files: numbers are never reused.
     package struct Marks {
@@ -117,6 +117,7 @@ package struct BackupReport {
         progress.improved = try reader.integer(UInt64.self)
         progress.undecryptable = try reader.integer(UInt64.self)
         progress.malformed = try reader.integer(UInt64.self)
+        progress.foreign = try reader.integer(UInt64.self)
         findings = try reader.integer(UInt64.self)
         writers = try reader.integer(UInt64.self)
         asOf = try reader.integer(Int64.self)
@@ -139,6 +140,7 @@ package struct BackupReport {
         writer.integer(progress.improved)
         writer.integer(progress.undecryptable)
         writer.integer(progress.malformed)
+        writer.integer(progress.foreign)
         writer.integer(findings)
         writer.integer(writers)
         writer.integer(asOf)

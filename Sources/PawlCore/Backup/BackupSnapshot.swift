@@ -14,6 +14,8 @@ extension Backup {
         package internal(set) var isUploading: Bool
         package let retryAt: Int64?
         package let download: Readiness
+        /// nil: none is under way.
+        package let isRestoring: Bool?
     }
 
     package enum Readiness: Equatable {
@@ -34,7 +36,8 @@ extension Backup {
             revision: revision, intent: intent, server: server, active: active, key: key?.version,
             phase: phase, pending: changes - min(upload.cursor, changes),
             acknowledged: upload.cursor, isUploading: upload.request != 0,
-            retryAt: upload.retryAt, download: download)
+            retryAt: upload.retryAt, download: download,
+            isRestoring: restore.map { !$0.isStopped })
     }
 
     private var download: Readiness {

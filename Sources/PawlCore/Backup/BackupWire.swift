@@ -4,8 +4,8 @@ package import PawlCrypto
 /// a server tells which of two stays (`BackupItem.Rank`).
 ///
 /// Layout (little endian): format 1, first index 4, kind 1 (1 and 2: an item; 3: a manifest; 4: a page of a listing). A
-/// manifest follows as `BackupManifest` has it, and stays if its counter is higher; a page (writer 16, number 8, entries) if
-/// it has more entries.
+/// manifest follows as `BackupManifest` has it, or a page: writer 16, number 8, entries. Of either that stays which came with
+/// the higher counter.
 package enum BackupWire {
     case item
     case manifest
@@ -30,10 +30,13 @@ package enum BackupWire {
         case 1, 2: self = .item
         case Self.manifestKind: self = .manifest
         case Self.pageKind:
-            self = .page(
-                Page(
-                    writer: try Identifier(reader.take(Identifier.size)),
-                    number: try reader.integer(UInt64.self), entries: reader.rest()))
+            let page = Page(
+                writer: try Identifier(reader.take(Identifier.size)),
+                number: try reader.integer(UInt64.self), entries: reader.rest())
+            guard page.number < UInt64.max,
+                page.entries.count <= BackupManifest.pageSize * BackupManifest.Entry.size
+            else { throw .corrupt(.record) }
+            self = .page(page)
         default: throw .version
         }
     }
@@ -52,10 +55,9 @@ package enum BackupWire {
     }
 
     package static func page(
-        _ number: UInt64, of writer: Identifier, _ entries: Bytes
+        _ number: UInt64, of writer: Identifier, _ entries: Bytes, counter: UInt64
     ) throws(Failure) -> SecretBuffer {
-        let count = UInt64(entries.count / BackupManifest.Entry.size)
-        return try write(pageKind, rising: count, pageHeadSize + entries.count) { (sink) in
+        try write(pageKind, rising: counter, pageHeadSize + entries.count) { (sink) in
             writer.withBytes { sink.append($0) }
             sink.integer(number)
             sink.append(entries)
@@ -76,17 +78,49 @@ package enum BackupWire {
     }
 }
 
-/// How far the listing of a version is that this account writes, without its pages.
+/// How far the listing of a version is that this account writes, without its pages: as it was when the last batch was made,
+/// and with that batch. An upload that failed is made anew from before.
 ///
-/// Layout (little endian): format 1, hash of the version 32, entries 8, number of the last one 8, root of the full pages 32.
+/// Layout (little endian): format 1, hash of the version 32, two standings, each: entries 8, changes up to 8, root of the full
+/// pages 32, root of all 32.
 package struct BackupListing: Equatable {
     private static let format: UInt8 = 1
 
+    package struct Standing: Equatable {
+        static let size = 16 + 2 * Digest.size
+        package fileprivate(set) var count: UInt64 = 0
+        /// The last change that was looked at.
+        package fileprivate(set) var upTo: UInt64 = 0
+        fileprivate var full = Digest.none
+        package fileprivate(set) var root = Digest.none
+
+        fileprivate init() {}
+
+        fileprivate init(_ reader: inout ByteReader) throws(Failure) {
+            count = try reader.integer(UInt64.self)
+            upTo = try reader.integer(UInt64.self)
+            full = try Digest(&reader)
+            root = try Digest(&reader)
+        }
+
+        fileprivate func write(to writer: inout ByteWriter) {
+            writer.integer(count)
+            writer.integer(upTo)
+            full.write(to: &writer)
+            root.write(to: &writer)
+        }
+
+        /// The page that the next entry goes to, and how many it has.
+        package var page: UInt64 { count / UInt64(BackupManifest.pageSize) }
+        package var pageCount: Int { Int(truncatingIfNeeded: count) % BackupManifest.pageSize }
+
+        /// Above the numbers of all items that it lists.
+        package var counter: UInt64 { upTo == UInt64.max ? upTo : upTo + 1 }
+    }
+
     package let version: Digest
-    package private(set) var count: UInt64 = 0
-    /// 0: nothing is listed.
-    package private(set) var last: UInt64 = 0
-    private var root = Digest.none
+    private var before = Standing()
+    package private(set) var now = Standing()
 
     package init(of version: Digest) { self.version = version }
 
@@ -94,50 +128,51 @@ package struct BackupListing: Equatable {
         var reader = ByteReader(buffer.bytes)
         try reader.format(Self.format)
         version = try Digest(&reader)
-        count = try reader.integer(UInt64.self)
-        last = try reader.integer(UInt64.self)
-        root = try Digest(&reader)
+        before = try Standing(&reader)
+        now = try Standing(&reader)
         try reader.finish()
     }
 
     package func encoded() throws(Failure) -> SecretBuffer {
-        let buffer = try SecretBuffer(count: 1 + 2 * Digest.size + 16)
+        let buffer = try SecretBuffer(count: 1 + Digest.size + 2 * Standing.size)
         var writer = ByteWriter(buffer.mutableBytes)
         writer.integer(Self.format)
         version.write(to: &writer)
-        writer.integer(count)
-        writer.integer(last)
-        root.write(to: &writer)
+        before.write(to: &writer)
+        now.write(to: &writer)
         try writer.finish()
         return buffer
     }
 
-    /// The page that the next entry goes to.
-    package var page: UInt64 { count / UInt64(BackupManifest.pageSize) }
+    /// A batch begins. The server has all changes up to `acknowledged`.
+    package mutating func begin(acknowledged: UInt64) {
+        if now.upTo <= acknowledged { before = now } else { now = before }
+    }
 
-    /// Adds an entry to the page that it goes to. An item that is listed already, after an upload that failed, is not
-    /// listed again.
+    /// Adds an entry to the page that it goes to.
     package mutating func add(
         _ entry: BackupManifest.Entry, to page: inout [BackupManifest.Entry], _ keys: BackupKeys
     ) throws(Failure) {
         page.append(entry)
-        last = entry.number
-        count &+= 1
+        now.count &+= 1
         guard page.count == BackupManifest.pageSize else { return }
-        let bytes = try BackupManifest.page(page)
-        root = try BackupManifest.root(after: root, bytes.bytes, keys)
-        withExtendedLifetime(bytes) {}
+        now.full = try Self.root(after: now.full, page, keys)
     }
 
-    /// The root of all; `page`: the last one, if it is not full.
-    package func root(
-        with page: [BackupManifest.Entry], _ keys: BackupKeys
+    /// The batch is over. `page`: the last one, if it is not full.
+    package mutating func end(
+        upTo: UInt64, _ page: [BackupManifest.Entry], _ keys: BackupKeys
+    ) throws(Failure) {
+        now.upTo = upTo
+        now.root = page.isEmpty ? now.full : try Self.root(after: now.full, page, keys)
+    }
+
+    private static func root(
+        after root: Digest, _ page: [BackupManifest.Entry], _ keys: BackupKeys
     ) throws(Failure) -> Digest {
-        guard !page.isEmpty else { return root }
         let bytes = try BackupManifest.page(page)
-        let whole = try BackupManifest.root(after: root, bytes.bytes, keys)
-        withExtendedLifetime(bytes) {}
-        return whole
+        let next = try BackupManifest.root(after: root, bytes.bytes, keys)
+        return withExtendedLifetime(bytes) { next }
     }
 }
 

@@ -43,6 +43,7 @@ extension Backup {
         case delete(left: UInt8)
 
         var isMaking: Bool { self == .create || self == .reset }
+        var isDeleting: Bool { if case .delete = self { true } else { false } }
     }
 
     /// A version to be made.
@@ -56,6 +57,8 @@ extension Backup {
     /// A secret that waits for the server to be asked.
     struct Candidate {
         let secret: SecretBuffer
+        /// The highest generation that whoever gave it has seen; 0: not said.
+        let highest: UInt64
         /// The check under way began after it came.
         var isAsked = false
     }
@@ -81,11 +84,10 @@ extension Backup {
         case disable
         case checkAndEnable
         case askForSecret
-        /// Over a session; `isOwn`: with an account of the same user, which the host verified.
-        case secretReceived(SecretBuffer, request: UInt64, isOwn: Bool)
+        /// Over a session; `highest`: the generation that the other side has seen; `isOwn`: with an account of the same user,
+        /// which the host verified.
+        case secretReceived(SecretBuffer, highest: UInt64, request: UInt64, isOwn: Bool)
         case recoveryKeyGiven(SecretBuffer)
-        /// A generation that such an account has seen.
-        case seen(generation: UInt64)
         /// So many changes, numbered from the last one on. `areStored`: the active version has them, as they were restored
         /// from it.
         case itemsChanged(UInt64, areStored: Bool)
@@ -96,6 +98,8 @@ extension Backup {
         case answered(UInt64, Answer)
         /// `deadline` is reached.
         case deadline
+        /// What the host was to do is damaged.
+        case requestsLost
         /// Nothing is asked any more, until `load`.
         case stop
         case load

@@ -42,8 +42,8 @@ package struct Digest: Hashable, Comparable {
         for word in [a, b, c, d] { writer.integer(word) }
     }
 
-    /// The first 4 bytes, in their order.
-    var prefix: UInt32 { UInt32(truncatingIfNeeded: a.byteSwapped >> 32) }
+    /// The first 8 bytes, in their order.
+    package var first: UInt64 { a.byteSwapped }
 
     /// The order of the bytes.
     package static func < (one: Digest, other: Digest) -> Bool {

@@ -30,13 +30,15 @@ extension Store {
         if download.cursor?.isEmpty == true { try forgetShown(item.account) }
         var found = machine.restoring?.progress ?? Backup.Progress()
         let before = found
-        var incoming = Incoming(
+        let incoming = Incoming(
             account: item.account, version: download.version, keys: keys,
-            isRestore: download.cursor != nil, isActive: download.version == machine.active)
+            isRestore: download.cursor != nil, place: download.place, isActive: download.version == machine.active)
         var start = 0
         while start < reply.entries.count {
             let end = min(start + Self.chunkSize, reply.entries.count)
-            try bringIn(reply.entries[start..<end], &incoming, &found)
+            let isWanted = try bringIn(
+                reply.entries[start..<end], for: item.count, incoming, &found)
+            guard isWanted else { return nil }
             start = end
         }
         var restored = Restored(progress: found - before)
@@ -46,22 +48,33 @@ extension Store {
         return restored
     }
 
+    /// False: nobody waits for it any more.
     private func bringIn(
-        _ entries: ArraySlice<BackupRequest.Entry>, _ incoming: inout Incoming,
+        _ entries: ArraySlice<BackupRequest.Entry>, for request: UInt64, _ incoming: Incoming,
         _ progress: inout Backup.Progress
-    ) throws(Failure) {
+    ) throws(Failure) -> Bool {
         let batch = try beginBatch()
+        var isWanted = false
         do throws(Failure) {
-            for entry in entries { try batch.take(entry, &incoming, &progress) }
+            isWanted = try batch.transact(.read) { (transaction) throws(Failure) in
+                let machine = try transaction.readableBackup(of: incoming.account)
+                return machine?.download(request)?.version == incoming.version
+            }
+            if isWanted {
+                for entry in entries where incoming.place ?? entry.place == entry.place {
+                    try batch.take(entry, incoming, &progress)
+                }
+            }
         } catch {
             try? batch.endBatch(commit: false)
             throw error
         }
-        try batch.endBatch(commit: true)
+        try batch.endBatch(commit: isWanted)
+        return isWanted
     }
 
     private func take(
-        _ entry: BackupRequest.Entry, _ incoming: inout Incoming, _ progress: inout Backup.Progress
+        _ entry: BackupRequest.Entry, _ incoming: Incoming, _ progress: inout Backup.Progress
     ) throws(Failure) {
         let start = progress
         do throws(Failure) {
@@ -102,6 +115,13 @@ extension Store {
     ) throws(Failure) {
         let (item, content) = try BackupItem.open(
             entry.bytes, at: entry.place, incoming.keys, version: incoming.version.hash)
+        if incoming.isRestore {
+            let shown = BackupShown(item, try BackupItem.rank(of: entry.bytes))
+            try transact(.write) { (transaction) throws(Failure) in
+                try transaction.put(
+                    .backupShown(incoming.account, entry.place), shown.encoded())
+            }
+        }
         let result: BroughtIn
         switch try BackupContent(content) {
         case .deleted: result = .kept
@@ -109,7 +129,11 @@ extension Store {
             guard item.name == .credential(try BackupItem.id(of: record)) else {
                 throw .corrupt(.record)
             }
-            result = try bringIn(record, item, incoming)
+            guard let found = try bringIn(record, item, incoming) else {
+                progress.foreign &+= 1
+                return
+            }
+            result = found
         case .history(let direction, let record):
             guard case .history(let session, let epoch, let from) = item.name,
                 from == record.from, item.first == record.first, record.isClosed
@@ -122,12 +146,6 @@ extension Store {
         case .improved: progress.improved &+= 1
         case .kept, .expired: progress.known &+= 1
         }
-        guard incoming.isRestore else { return }
-        let shown = BackupShown(item, try BackupItem.rank(of: entry.bytes))
-        try transact(.write) { (transaction) throws(Failure) in
-            try transaction.put(
-                .backupShown(incoming.account, entry.place), shown.encoded())
-        }
     }
 
     private func see(
@@ -139,27 +157,37 @@ extension Store {
         }
     }
 
+    /// Nil: of a scope that the host did not include. Who has the backup's secret must not reach the others.
     private func bringIn(
         _ record: CredentialRecord, _ item: BackupItem, _ incoming: Incoming
-    ) throws(Failure) -> BroughtIn {
+    ) throws(Failure) -> BroughtIn? {
         let account = incoming.account
         let scope = try Scope(user: record.user, project: record.project)
         let row = try credentialKey(scope, record.name)
-        let rows = try scopeKey(scope)
-        let isGone = try transact(.write) { (transaction) throws(Failure) in
+        let (isOurs, isGone) = try transact(.read) { (transaction) throws(Failure) in
             guard try transaction.accounts(backingUp: row).contains(account) else {
-                try transaction.include(rows, scope, account)
-                return false
+                return (false, false)
             }
             // Deleted here since the server got it.
             guard incoming.isActive, let known = try transaction.entry(row, of: account),
                 known.first < item.first
-            else { return false }
+            else { return (true, false) }
             var isThere = false
             try transaction.getRaw(row) { (_) in isThere = true }
-            return !isThere
+            return (true, !isThere)
         }
-        return isGone ? .kept : try bringIn(record, restoring: (account, item))
+        guard isOurs else { return nil }
+        guard !isGone else { return .kept }
+        let result = try bringIn(record, restoring: (account, item))
+        guard result == .kept, incoming.isActive else { return result }
+        try transact(.write) { (transaction) throws(Failure) in
+            guard let known = try transaction.entry(row, of: account), known.first >= item.first,
+                case .current(let current) = try transaction.lookUp(row, now: now()),
+                current.record.updated > record.updated
+            else { return }
+            transaction.noteBetter(row, than: item, of: account)
+        }
+        return result
     }
 
     private func bringIn(
@@ -230,16 +258,17 @@ extension Store {
         let page = try transact(.write, .relaxed) { (transaction) throws(Failure) in
             findings = []
             let row = RowKey.backupSeen(account, .page(manifest.writer, number))
-            guard let page = try transaction.get(row),
+            guard let page = try? transaction.get(row),
                 let entries = try? BackupManifest.entries(of: page.bytes)
             else { return nil as SecretBuffer? }
             for entry in entries {
                 let row = RowKey.backupShown(account, entry.place)
-                guard let buffer = try transaction.get(row) else {
+                guard let buffer = try? transaction.get(row),
+                    var shown = try? BackupShown(decoding: buffer)
+                else {
                     findings.append(.omitted(entry.place))
                     continue
                 }
-                var shown = try BackupShown(decoding: buffer)
                 let standing = shown.standing
                 if let finding = shown.compare(entry, of: manifest.writer) {
                     findings.append(finding)
@@ -278,6 +307,8 @@ private struct Incoming {
     let keys: BackupKeys
     /// Not one item alone.
     let isRestore: Bool
+    /// Of one item.
+    let place: Identifier?
     /// Not one from an older version.
     let isActive: Bool
 }
@@ -346,8 +377,12 @@ extension Backup.Progress {
         difference.improved = one.improved &- other.improved
         difference.undecryptable = one.undecryptable &- other.undecryptable
         difference.malformed = one.malformed &- other.malformed
+        difference.foreign = one.foreign &- other.foreign
         return difference
     }
+
+    /// Of one item that was asked for: whether it is here now.
+    var isOfUse: Bool { imported > 0 || improved > 0 || known > 0 }
 }
 
 extension Transaction {

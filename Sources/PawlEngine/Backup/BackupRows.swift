@@ -18,13 +18,14 @@ extension RowKey {
     }
 
     static func backupWriters(_ account: Identifier, _ version: BackupVersion) -> RowKey {
-        of(.backupWriters, account).appending(version.generation)
+        of(.backupWriters, account).appending(version.generation).appending(version.hash.first)
     }
 
     static func backupPage(
         _ account: Identifier, _ version: BackupVersion, _ number: UInt64
     ) -> RowKey {
-        of(.backupPage, account).appending(version.generation).appending(number)
+        of(.backupPage, account).appending(version.generation).appending(version.hash.first)
+            .appending(number)
     }
 
     /// `scope`: a user, or a user and a project.
@@ -44,7 +45,7 @@ struct BackupChange {
         let row: RowKey
     }
     enum What {
-        case changed(id: Identifier, first: First)
+        case changed(id: Identifier, first: First, BackupItem.Provenance = .own)
         case gone
         /// It came from the active version.
         case restored(BackupItem)
@@ -81,46 +82,51 @@ extension Transaction {
         }
     }
 
-    /// The machine of an account. If there is none, or a damaged one, it begins with all that there is to be backed up.
+    /// The machine of an account. If there is none, or a damaged one, it begins with all that there is to be backed up,
+    /// numbered above all that was there.
     func beginBackup(of account: Identifier) throws(Failure) {
         _ = try accountRecord(account)
         guard try readableBackup(of: account) == nil else { return }
-        try deleteBackupRows(of: account)
-        backups.machines[account] = Backup()
+        var highest: UInt64 = 0
+        try scanRaw(.of(.backupChange, account)) { (row, _) in
+            highest = max(highest, row.number)
+            return true
+        }
+        // Those who answer them would answer another machine.
+        try dropItems(in: OutboxLane(.backup, account), where: { (_) in true })
+        backups.machines[account] = Backup(
+            changes: highest == 0 ? 0 : highest.addingReportingOverflow(1 << 16).partialValue)
         try scanRaw(.of(.history, account)) { (row, value) throws(Failure) in
             if let buffer = try? sealer.open(value, for: row),
                 let record = try? HistoryRecord(decoding: buffer), record.isClosed
             {
-                backups.items[.init(account: account, row: row)] = .changed(
-                    id: .none, first: .index(record.first))
+                noteClosed(row, record, of: account)
             }
             return true
         }
-        try scanRaw(RowKey(.backupScope)) { (row, _) throws(Failure) in
-            if row.scopeAccount == account { try noteAll(of: row.scope, account) }
+        var scopes: [RowKey] = []
+        try scanRaw(RowKey(.backupScope)) { (row, _) in
+            if row.scopeAccount == account { scopes.append(row.scope) }
             return true
         }
+        for scope in scopes { try noteAll(of: scope, account) }
     }
 
     /// Nothing is left of an account's backup but what the server has.
     func endBackup(of account: Identifier) throws(Failure) {
         backups.machines[account] = nil
         backups.items = backups.items.filter { $0.key.account != account }
-        try deleteBackupRows(of: account)
-        delete(.backup(account))
-        try cancel(Job(.backup, account))
-        try scanRaw(RowKey(.backupScope)) { (row, _) in
-            if row.scopeAccount == account { delete(row) }
-            return true
-        }
-    }
-
-    private func deleteBackupRows(of account: Identifier) throws(Failure) {
         for kind in [
             RowKind.backupChange, .backupItem, .backupWriters, .backupListing, .backupPage,
             .backupShown, .backupSeen,
         ] {
             try deleteAll(.of(kind, account))
+        }
+        delete(.backup(account))
+        try cancel(Job(.backup, account))
+        try scanRaw(RowKey(.backupScope)) { (row, _) in
+            if row.scopeAccount == account { delete(row) }
+            return true
         }
     }
 
@@ -147,9 +153,16 @@ extension Transaction {
     }
 
     /// A direction of an epoch can leave the store from now on.
-    func noteClosed(_ row: RowKey, _ first: UInt32, of account: Identifier) {
+    func noteClosed(_ row: RowKey, _ record: HistoryRecord, of account: Identifier) {
         backups.items[.init(account: account, row: row)] = .changed(
-            id: .none, first: .index(first))
+            id: .none, first: .index(record.first), record.isImported ? .imported : .own)
+    }
+
+    /// What is here was written later than `item`, and the server goes by another clock.
+    func noteBetter(_ row: RowKey, than item: BackupItem, of account: Identifier) {
+        guard item.first > 0, case .credential(let id) = item.name else { return }
+        backups.items[.init(account: account, row: row)] = .changed(
+            id: id, first: .index(item.first - 1))
     }
 
     func noteRestored(_ row: RowKey, _ item: BackupItem, of account: Identifier) {
@@ -232,16 +245,24 @@ extension Transaction {
         var provenance = BackupItem.Provenance.own
         var isStored = false
         switch what {
-        case .changed(let new, .time(let time)):
+        case .changed(let new, .time(let time), _):
             (id, first) = (new, BackupItem.first(at: time, after: old?.first))
-        case .changed(let new, .index(let index)): (id, first) = (new, index)
+        case .changed(let new, .index(let index), let from):
+            (id, first) = (new, index)
+            provenance = from
         case .gone:
             guard let old else { return }
             (id, first) = (old.id, BackupItem.first(at: clock.now(), after: old.first))
         case .restored(let item):
-            (id, first) = (item.credentialID, item.first)
-            provenance = .imported
-            isStored = true
+            id = item.credentialID
+            if let old, row.kind == .credential, old.first < item.first {
+                // What the server got from here since then would stay in its way.
+                first = old.first > 0 ? old.first - 1 : 0
+            } else {
+                first = item.first
+                provenance = .imported
+                isStored = true
+            }
         }
         _ = try machine.step(
             .itemsChanged(1, areStored: isStored), now: clock.now(), random: 0)

@@ -98,16 +98,13 @@ extension Transaction {
             let keys = try BackupKeys(secret.bytes)
             withExtendedLifetime(secret) {}
             var batch = BackupBatch(version, keys, account, after: after, upTo: upTo)
-            try batch.gather(self)
+            try batch.gather(self, filled: machine.fill)
             machine.cutBatch(at: batch.upTo)
-            if batch.entries.isEmpty {
-                var count: UInt64 = 0
-                if case .present(_, let items) = machine.server { count = items }
-                try step(account, &machine, .answered(number, .stored(count: count)))
-            } else {
-                try batch.list(self)
-                try ask(.put, number, account, BackupRequest.write(version, batch.entries))
-            }
+            if batch.isIncomplete { machine.keepReplaced() }
+            // The next one is another transaction's.
+            guard !batch.entries.isEmpty else { return machine.skipBatch() }
+            try batch.list(self)
+            try ask(.put, number, account, BackupRequest.write(version, batch.entries))
         }
     }
 
@@ -132,6 +129,8 @@ private struct BackupBatch {
     private let after: UInt64
     /// How far this batch goes.
     private(set) var upTo: UInt64
+    /// Something cannot be read here.
+    private(set) var isIncomplete = false
     private(set) var entries: [(place: Identifier, wire: SecretBuffer)] = []
     private var items: [BackupManifest.Entry] = []
 
@@ -146,26 +145,41 @@ private struct BackupBatch {
         self.upTo = upTo
     }
 
-    mutating func gather(_ transaction: Transaction) throws(Failure) {
+    /// What was gone before the version was made, which `filled` tells, is not in it.
+    mutating func gather(_ transaction: Transaction, filled: UInt64) throws(Failure) {
         var changed: [(number: UInt64, row: RowKey)] = []
         let prefix = RowKey.of(.backupChange, account)
         let limit = upTo
         try transaction.scanRaw(prefix, after: .backupChange(account, after)) {
             (change, value) throws(Failure) in
             guard change.number <= limit else { return false }
-            // A damaged one is left to verify: the item's next change has another.
             if let row = try? transaction.sealer.open(value, for: change) {
                 changed.append((change.number, RowKey(copying: row.bytes)))
                 withExtendedLifetime(row) {}
+            } else {
+                isIncomplete = true
             }
             return changed.count < Self.itemLimit
         }
         if changed.count == Self.itemLimit, let last = changed.last { upTo = last.number }
         var size = 0
         for (number, row) in changed {
-            guard let entry = try transaction.entry(row, of: account), entry.number == number,
-                let (name, content) = try transaction.backedUp(row, entry, account)
-            else { continue }
+            guard let entry = try transaction.entry(row, of: account) else {
+                isIncomplete = true
+                continue
+            }
+            guard entry.number == number else { continue }
+            let (name, content): (BackupItem.Name, SecretBuffer)
+            switch try transaction.backedUp(row, entry, account) {
+            case .content(let what, let bytes): (name, content) = (what, bytes)
+            case .gone:
+                guard number > filled else { continue }
+                (name, content) = (.credential(entry.id), try BackupContent.deleted())
+            case .nothing: continue
+            case .damaged:
+                isIncomplete = true
+                continue
+            }
             let item = BackupItem(
                 name, writer: account, number: number, first: entry.first, entry.provenance)
             let wire = try item.seal(content.bytes, keys, version: version.hash)
@@ -183,87 +197,102 @@ private struct BackupBatch {
         }
     }
 
-    /// Adds the listing. What was listed for an upload that failed stays listed.
+    /// Adds the listing: the pages that the server does not have, and the manifest.
     mutating func list(_ transaction: Transaction) throws(Failure) {
         try transaction.dropOldPages(account, version)
-        var (listing, page) = try transaction.listing(account, version)
-        var unsent: [(number: UInt64, entries: [BackupManifest.Entry])] = []
-        var earlier = listing.page
-        while earlier > 0 {
-            earlier -= 1
-            let before = try transaction.listed(account, version, earlier)
-            guard let last = before.last, last.number > after else { break }
-            unsent.append((earlier, before))
-        }
-        for item in items where item.number > listing.last {
-            let number = listing.page
+        var (listing, page) = try transaction.listing(account, version, acknowledged: after)
+        for item in items {
+            let number = listing.now.page
             try listing.add(item, to: &page, keys)
-            if listing.page != number {
-                unsent.append((number, page))
-                try transaction.putPage(account, version, number, page)
-                page = []
-            }
+            guard listing.now.page != number else { continue }
+            try put(page, number, transaction)
+            page = []
         }
-        if !page.isEmpty {
-            unsent.append((listing.page, page))
-            try transaction.putPage(account, version, listing.page, page)
-        }
+        try listing.end(upTo: upTo, page, keys)
+        if !page.isEmpty { try put(page, listing.now.page, transaction) }
         try transaction.put(.of(.backupListing, account), listing.encoded())
-        for (number, listed) in unsent {
-            let bytes = try BackupManifest.page(listed)
-            let wire = try BackupWire.page(number, of: account, bytes.bytes)
-            withExtendedLifetime(bytes) {}
-            entries.append((try keys.place(of: account, page: number), wire))
-        }
         let manifest = try BackupManifest(
-            writer: account, counter: upTo == UInt64.max ? upTo : upTo + 1,
-            time: transaction.clock.now(), count: listing.count,
-            root: listing.root(with: page, keys),
+            writer: account, counter: listing.now.counter, time: transaction.clock.now(),
+            count: listing.now.count, root: listing.now.root,
             others: transaction.writers(account, version).others(than: account))
         let encoded = try manifest.encoded(keys, version: version.hash)
         let wire = try BackupWire.manifest(encoded.bytes, counter: manifest.counter)
         withExtendedLifetime(encoded) {}
         entries.append((try keys.place(of: account, page: nil), wire))
     }
+
+    private mutating func put(
+        _ page: [BackupManifest.Entry], _ number: UInt64, _ transaction: Transaction
+    ) throws(Failure) {
+        let bytes = try BackupManifest.page(page)
+        let counter = upTo == UInt64.max ? upTo : upTo + 1
+        let wire = try BackupWire.page(number, of: account, bytes.bytes, counter: counter)
+        transaction.put(.backupPage(account, version, number), bytes)
+        entries.append((try keys.place(of: account, page: number), wire))
+    }
+}
+
+/// What is backed up of a row.
+private enum BackedUp {
+    case content(BackupItem.Name, SecretBuffer)
+    /// A credential that was there.
+    case gone
+    /// It is not for this backup, or will be gone.
+    case nothing
+    case damaged
 }
 
 extension Transaction {
-    /// What is backed up of a row; nil: nothing can be.
     fileprivate func backedUp(
         _ row: RowKey, _ entry: BackupEntry, _ account: Identifier
-    ) throws(Failure) -> (BackupItem.Name, SecretBuffer)? {
+    ) throws(Failure) -> BackedUp {
         do throws(Failure) {
             guard row.kind == .credential else {
-                guard let place = row.historyPlace, let buffer = try get(row) else { return nil }
+                guard let place = row.historyPlace, let buffer = try get(row) else {
+                    return .nothing
+                }
                 let record = try HistoryRecord(decoding: buffer)
-                guard record.isClosed else { return nil }
-                return (
+                guard record.isClosed else { return .nothing }
+                return .content(
                     .history(session: place.session, epoch: place.epoch, from: record.from),
-                    try BackupContent.history(place.direction, record.encoded())
-                )
+                    try BackupContent.history(place.direction, record.encoded()))
             }
-            guard try accounts(backingUp: row).contains(account) else { return nil }
-            guard case .current(let found) = try lookUp(row, now: clock.now()) else {
-                return (.credential(entry.id), try BackupContent.deleted())
+            guard try accounts(backingUp: row).contains(account) else { return .nothing }
+            switch try lookUp(row, now: clock.now()) {
+            case .absent: return .gone
+            // Who removes it says that it is gone.
+            case .expired: return .nothing
+            case .current(let found):
+                var record = found.record
+                switch record.secret {
+                case .inline: break
+                case .separate(let size):
+                    let secret = try get(row.secret(of: record.version))
+                    guard let secret, secret.count == Int(size) else { return .damaged }
+                    record = try record.holding(secret)
+                case .vault:
+                    // Since the store was opened with one: no transaction can hold it.
+                    return .nothing
+                }
+                return .content(
+                    .credential(entry.id), try BackupContent.credential(record.encoded()))
             }
-            var record = found.record
-            switch record.secret {
-            case .inline: break
-            case .separate(let size):
-                let secret = try get(row.secret(of: record.version))
-                guard let secret, secret.count == Int(size) else { return nil }
-                record = try record.holding(secret)
-            case .vault:
-                // Since the store was opened with one: no transaction can hold it.
-                return nil
-            }
-            return (.credential(entry.id), try BackupContent.credential(record.encoded()))
         } catch {
             switch error {
-            case .corrupt, .version: return nil
+            case .corrupt, .version: return .damaged
             default: throw error
             }
         }
+    }
+
+    /// The server has what an upload carried.
+    func noteWritten(_ machine: Backup, _ account: Identifier) throws(Failure) {
+        guard let version = machine.active, let buffer = try get(.of(.backupListing, account)),
+            let listing = try? BackupListing(decoding: buffer), listing.version == version.hash
+        else { return }
+        var writers = try writers(account, version)
+        writers.wrote(account, listing.now.counter, listing.now.root)
+        try put(.backupWriters(account, version), writers.encoded())
     }
 
     func writers(
@@ -280,16 +309,20 @@ extension Transaction {
         }
     }
 
-    /// With its last page, if that is not full. A damaged one begins anew, of which a restore tells.
+    /// As a batch begins, with its last page, if that is not full. A damaged one begins anew, of which a restore tells.
     fileprivate func listing(
-        _ account: Identifier, _ version: BackupVersion
+        _ account: Identifier, _ version: BackupVersion, acknowledged: UInt64
     ) throws(Failure) -> (BackupListing, [BackupManifest.Entry]) {
         let new = (BackupListing(of: version.hash), [] as [BackupManifest.Entry])
         do throws(Failure) {
             guard let buffer = try get(.of(.backupListing, account)) else { return new }
-            let listing = try BackupListing(decoding: buffer)
+            var listing = try BackupListing(decoding: buffer)
             guard listing.version == version.hash else { return new }
-            return (listing, try listed(account, version, listing.page))
+            listing.begin(acknowledged: acknowledged)
+            guard listing.now.pageCount > 0 else { return (listing, []) }
+            let page = try listed(account, version, listing.now.page)
+            guard page.count >= listing.now.pageCount else { return new }
+            return (listing, Array(page.prefix(listing.now.pageCount)))
         } catch {
             guard error == .corrupt(.record) else { throw error }
             return new
@@ -302,13 +335,6 @@ extension Transaction {
         guard let buffer = try get(.backupPage(account, version, number)) else { return [] }
         let entries = try BackupManifest.entries(of: buffer.bytes)
         return withExtendedLifetime(buffer) { entries }
-    }
-
-    fileprivate func putPage(
-        _ account: Identifier, _ version: BackupVersion, _ number: UInt64,
-        _ entries: [BackupManifest.Entry]
-    ) throws(Failure) {
-        put(.backupPage(account, version, number), try BackupManifest.page(entries))
     }
 
     /// A few of those of versions that are over.

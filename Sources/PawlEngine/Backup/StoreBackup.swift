@@ -18,9 +18,13 @@ extension Store {
     /// A damaged record is replaced by a new one.
     package func commandBackup(_ account: Identifier, _ input: Backup.Input) throws(Failure) {
         defer { lookAgain() }
+        if case .restore = input { try refuseVault() }
         try transact(.write) { (transaction) throws(Failure) in
             try transaction.beginBackup(of: account)
-            try transaction.step(account, input)
+            guard let machine = try transaction.step(account, input) else { throw .internal }
+            // What nobody wants any more is not asked for.
+            try transaction.dropItems(
+                in: OutboxLane(.backup, account), where: { !machine.awaits($0) })
         }
     }
 
@@ -111,6 +115,7 @@ extension Store {
     private func fetchBackup(
         _ account: Identifier, _ names: [BackupItem.Name]
     ) throws(Failure) {
+        guard shared.vault == nil else { throw .state(.batch) }
         defer { lookAgain() }
         try transact(.write) { (transaction) throws(Failure) in
             _ = try transaction.accountRecord(account)
@@ -149,13 +154,10 @@ extension Store {
             let account = conversation.session.account
             let isOwn = try conversation.isVerified()
             try transaction.beginBackup(of: account)
-            guard var machine = try transaction.backup(of: account) else { throw .internal }
-            if isOwn, machine.isAsked(share.request) {
-                try transaction.step(account, &machine, .seen(generation: share.highest))
-            }
             try transaction.step(
-                account, &machine,
-                .secretReceived(share.secret, request: share.request, isOwn: isOwn))
+                account,
+                .secretReceived(
+                    share.secret, highest: share.highest, request: share.request, isOwn: isOwn))
         }
     }
 
@@ -173,7 +175,12 @@ extension Store {
         try transact(.write) { (transaction) throws(Failure) in
             guard let item = try transaction.item(seq) else { return }
             if var machine = try transaction.readableBackup(of: item.account) {
-                if let restored { try transaction.keep(restored.check, item.account) }
+                if let restored, machine.awaits(item.count) {
+                    try transaction.keep(restored.check, item.account)
+                }
+                if reply.result == .done, machine.isUploading(item.count) {
+                    try transaction.noteWritten(machine, item.account)
+                }
                 let answer = try reply.answer(to: item, restored?.progress)
                 try transaction.step(
                     item.account, &machine, .answered(item.count, answer),
@@ -247,7 +254,7 @@ package struct BackupReply {
             guard let progress, body.count <= Backup.cursorLimit else { return .malformed }
             return .page(progress, next: body.isEmpty ? nil : [UInt8](body))
         case .item:
-            guard let progress, !entries.isEmpty else { return .noKey }
+            guard let progress, progress.isOfUse else { return .noKey }
             return .item(progress)
         case nil: throw .version
         }

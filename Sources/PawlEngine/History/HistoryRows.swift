@@ -45,10 +45,11 @@ extension Transaction {
                     session: session.id, epoch: change.epoch, direction: change.direction))
             if let record = try HistoryRecord.encode(change, of: session) {
                 put(row, record)
+                if change.isClosed { try noteClosed(row, HistoryRecord(decoding: record), of: session.account) }
             } else if var record = try readable(row, HistoryRecord.init), !record.isClosed {
                 record.apply(change)
                 try put(row, record.encoded())
-                if record.isClosed { noteClosed(row, record.first, of: session.account) }
+                if record.isClosed { noteClosed(row, record, of: session.account) }
             }
         }
     }

@@ -141,6 +141,9 @@ extension Transaction {
                     // It cannot be handed out and must not hold up its lane. What is left of it stays
                     // for verify to name.
                     removeState(lane, front.seq)
+                    if lane.kind == .backup, var machine = try readableBackup(of: lane.id) {
+                        try step(lane.id, &machine, .requestsLost)
+                    }
                 case .version:
                     // A newer Pawl's, which can hand it out.
                     state.fail(now: taking.now, wait: 0, random: randomNumber())
@@ -188,6 +191,21 @@ extension Transaction {
         outbox.setsTimes = true
         try put(.item(lane, seq), state.encoded())
         outbox.lanes[lane, default: .init()].change.change(seq, to: state)
+    }
+
+    /// Settles the items of a lane whose counts `isOver` names; damaged ones, too.
+    func dropItems(
+        in lane: OutboxLane, where isOver: (UInt64) -> Bool
+    ) throws(Failure) {
+        var seqs: [UInt64] = []
+        try scanRaw(.items(of: lane)) { (row, _) in
+            seqs.append(row.number)
+            return true
+        }
+        for seq in seqs {
+            if let item = try readableItem(seq), !isOver(item.count) { continue }
+            remove(seq, from: lane)
+        }
     }
 
     func settle(_ seq: UInt64) throws(Failure) {
