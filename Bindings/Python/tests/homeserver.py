@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 TOKEN = "a token"
 
 Answer = Tuple[int, Any]
-"""A status, and what is said: an object, or bytes as they are; a third one: headers."""
+"""A status (0: nothing is said), and what is said: an object, or bytes as they are."""
 
 
 def refusal(status: int, code: str, **more: Any) -> Answer:
@@ -40,7 +40,7 @@ def is_better(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
 
 
 class Homeserver(ThreadingHTTPServer):
-    """`lie` is asked first: what it returns is said, None: the truth."""
+    """`lie` is asked first: what it returns is said, with headers as a third, None: the truth."""
 
     daemon_threads = True
 
@@ -136,6 +136,9 @@ class Handler(BaseHTTPRequestHandler):
             if said is None:
                 said = self.server.answer(self.command, path, query, body)
         status, content, *headers = said
+        if not status:
+            self.close_connection = True
+            return
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))

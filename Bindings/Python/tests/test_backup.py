@@ -74,7 +74,7 @@ def test_a_lost_store_is_recovered(transport: Transport, clock: Time) -> None:
     assert state.download is Download.READY and state.pending == 0 and state.retry is None
     assert state.active is not None and state.active == state.server == state.key
     assert state.active.generation == 1 and len(state.active.hash) == 32
-    assert state.server_items > 4
+    assert state.server_items > 4 and state.acknowledged > 4
     text = lost.store.backup_recovery_key(lost.account).text
     lost.store.close()
 
@@ -164,6 +164,8 @@ def test_stop_and_go_on(clock: Time) -> None:
     device.run()
     before = device.backup
     assert before.restoring and before.stopped and 8 <= before.imported < 30
+    progress = [item.backup.imported for item in device.of(Event.BACKUP_RESTORING) if item.backup]
+    assert len(progress) >= 3 and progress == sorted(progress) and progress[-1] == before.imported
     assert len(device.secrets) == before.imported
     clock.now += 24 * HOUR
     device.run()
@@ -208,6 +210,7 @@ def test_events_come_in_order(transport: Transport, clock: Time) -> None:
     at = names.index("KEY_CACHED")
     status, cached = items[at - 1].backup, items[at].backup
     assert names[at - 1] == "STATUS" and status == cached is not None
+    assert cached.uploading and not device.backup.uploading
     assert cached.active is not None and items[at].count == cached.active.generation == 1
     revisions = [item.backup.revision for item in items if item.backup]
     assert revisions == sorted(revisions)
@@ -374,7 +377,7 @@ def test_escrow(transport: Transport, clock: Time) -> None:
     device.run()
     assert device.backup.active is not None
     assert device.store.backup_recovery_key(device.account).text == request.body.decode()
-    assert request.body.decode() not in repr(item)
+    assert request.body.decode() not in repr(item) + repr(request)
 
 
 # ---------------------------------------------------------------- from account to account
@@ -542,6 +545,23 @@ def test_an_older_version_is_offered(
     lost.run()
     assert lost.restored().known + lost.restored().imported == 3
     assert lost.backup.active is None, "it is restored from, and no more"
+
+
+def test_items_that_are_alike(transport: Transport, clock: Time) -> None:
+    """Two accounts upload what both had restored. A server may keep what either wrote."""
+    first = backed_up(transport, clock, **{f"n{number}": "x" for number in range(12)})
+    one, other = recovered(first, transport, clock), recovered(first, transport, clock)
+    one.store.reset_backup(one.account)
+    one.run()
+    key = one.store.backup_recovery_key(one.account)
+    other.store.recover_backup(other.account, key)
+    other.run()
+    clock.now = other.backup.retry_ns or clock.now
+    other.run()
+    assert one.backup.active == other.backup.active and other.backup.acknowledged >= 12
+    device = recovered(one, transport, clock)
+    assert device.restored().writers == 2 and len(device.secrets) == 12
+    assert device.findings() == []
 
 
 def test_a_wrong_version_is_checked(

@@ -482,6 +482,23 @@ def test_a_connection_that_was_closed_meanwhile(
     assert server.made == 2
 
 
+def test_an_answer_that_is_lost(server: Homeserver, matrix: MatrixTransport) -> None:
+    """A version is not made twice; all else may be done twice."""
+
+    def lie(method: str, path: str) -> Optional[Any]:
+        server.lie = lambda method, path: None
+        if method == "POST":
+            server.answer("POST", "version", {}, {})
+        return 0, b""
+
+    version = ask(matrix, Request.BACKUP_CREATE).version
+    server.lie = lie
+    assert ask(matrix, Request.BACKUP_DELETE, "7").result is BackupResult.NO_VERSION
+    server.lie = lie
+    assert ask(matrix, Request.BACKUP_CREATE).result is FAILED
+    assert server.made == 2 and version == "1"
+
+
 def test_the_token_goes_nowhere_else(server: Homeserver, matrix: MatrixTransport) -> None:
     with Homeserver() as other:
         server.lie = lambda method, path: (307, {}, {"Location": other.url})

@@ -43,6 +43,11 @@ package struct BackupItem: Equatable {
             UInt32((provenance &- 1) & 3) << 29 | hash.prefix >> 3
         }
 
+        /// By more than the hash: of two that are alike but for that, a server with too little room keeps either.
+        package func isBetter(than other: Rank) -> Bool {
+            (first, provenance) < (other.first, other.provenance)
+        }
+
         package static func < (one: Rank, other: Rank) -> Bool {
             if one.first != other.first { return one.first < other.first }
             if one.provenance != other.provenance { return one.provenance < other.provenance }

@@ -216,7 +216,7 @@ package struct BackupManifest: Equatable {
     package static func compare(_ entry: Entry, shown: Entry?) -> Finding? {
         guard let shown else { return .omitted(entry.place) }
         guard shown.place == entry.place else { return .swapped(entry.place) }
-        return entry.rank < shown.rank ? .older(entry.place) : nil
+        return entry.rank.isBetter(than: shown.rank) ? .older(entry.place) : nil
     }
 
     /// Nil: as it should be. `listed`: what this writer's listing has under the number of the item.

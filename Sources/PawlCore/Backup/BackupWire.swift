@@ -248,7 +248,7 @@ package struct BackupShown {
             standing = .listed
             return nil
         }
-        if entry.rank < rank { return .older(entry.place) }
+        if entry.rank.isBetter(than: rank) { return .older(entry.place) }
         if self.writer == writer, standing == .unlisted { standing = .other }
         return nil
     }

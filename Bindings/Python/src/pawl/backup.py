@@ -241,7 +241,7 @@ class MatrixTransport:
             return ask(self, request)
         except _Refused as refused:
             return refused.reply
-        except (OSError, HTTPException, ValueError, RecursionError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             return BackupReply(BackupResult.FAILED, detail=type(error).__name__)
 
     def close(self) -> None:
