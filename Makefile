@@ -153,7 +153,7 @@ $B/kem/suites $(PQ_TESTS): Tests/C/$$(@F).c $(wildcard Tests/C/*.h) Include/pawl
 	$(CC) $(C_FLAGS) -D_GNU_SOURCE -DOLD_PAWL='"$(CURDIR)/$B/tests/suites"' $< -o $@ $(@D)/$(SO) $(LIBS) \
 	    -Wl,-rpath,$(CURDIR)/$(@D)
 
-BENCH_HEADERS := $(wildcard Tests/Benchmarks/*.h)
+BENCH_HEADERS := $(wildcard Tests/Benchmarks/*.h) Tests/C/backup_server.h
 $B/%_bench: Tests/Benchmarks/%_bench.c $(BENCH_HEADERS) Include/pawl.h | lib
 	$(CC) $(C_FLAGS) -O2 -D_GNU_SOURCE $< -o $@ $(C_LINK) $(LIBS)
 
@@ -194,12 +194,13 @@ pictures: lib ## the documentation's pictures, and prints them as Mermaid text
 	@PYTHONPATH=Bindings/Python/src PAWL_LIBRARY=$(CURDIR)/$B/$(SO) $(PYTHON) \
 	    Bindings/Python/examples/draw_rekey.py Sources/Pawl/Pawl.docc/Resources/rekey.svg
 
-bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/schedule_bench $B/sessions_bench $B/load_bench ## name,metric,value lines against the floor; X-Wing after test-pq
+bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/schedule_bench $B/sessions_bench $B/backup_bench $B/load_bench ## name,metric,value lines against the floor; X-Wing after test-pq
 	@$B/store_bench $B/$(SO) $B/load_bench
 	@$B/session_bench
 	@$B/rekey_bench
 	@$B/schedule_bench
 	@$B/sessions_bench
+	@$B/backup_bench
 	@[ ! -e $B/sodium/lib ] || { $(MAKE) -s $B/pq/rekey_bench && PAWL_BENCH_QUICK=1 $B/pq/rekey_bench; }
 
 bench-peers: packages peer-packages $(PEERS) $(SQL) $B/sessions_bench $B/schedule_bench $B/bench/venv/.made ## Pawl beside libolm, libsignal-protocol-c, vodozemac, python-olm, SQLite, SQLCipher: build/bench/*.csv

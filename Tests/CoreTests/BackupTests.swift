@@ -304,8 +304,8 @@ private func version(
         try desk.give(.recoveryKeyGiven(secret(2)))
         try desk.answer(.current(second, count: 0))
         #expect(desk.snapshot.active == second && desk.snapshot.pending == 601)
-        try desk.wait()
-        #expect(desk.last == "put 2 0...256")
+        // What failed was in another version.
+        #expect(desk.machine.deadline == nil && desk.last == "put 2 0...256")
     }
 
     /// What came from the active version need not go there, unless something else is on its way to it.
