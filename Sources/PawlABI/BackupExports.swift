@@ -343,7 +343,9 @@ public func pawl_backup_answer(
             throw .misuse(.flags)
         }
         guard given.until_ns >= 0 else { throw .misuse(.time) }
-        guard given.entry_count <= BackupReply.entryLimit else { throw .misuse(.size) }
+        guard (0...BackupReply.entryLimit).contains(given.entry_count) else {
+            throw .misuse(.size)
+        }
         let entries = try entries(given.entries, given.entry_count)
         try store.answerBackup(
             seq,

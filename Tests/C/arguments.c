@@ -1781,6 +1781,319 @@ static void history_calls(void *unused) {
     finish_session();
 }
 
+/* The item that waits, which is a backup's request or an event of it. */
+static pawl_view *take_backup(uint32_t kind, size_t *row, pawl_item *item) {
+    pawl_view *view = NULL;
+    MUST(pawl_outbox_take(store, 100, 1, &view));
+    for (*row = 0; *row < pawl_view_count(view); ++*row) {
+        *item = (pawl_item)PAWL_INIT(pawl_item);
+        MUST(pawl_view_item(view, *row, item));
+        if (item->kind == kind && item->what >= PAWL_REQUEST_BACKUP_VERSION) return view;
+    }
+    pawl_view_close(view);
+    test_give_up();
+    return NULL;
+}
+
+static void settle_backup(pawl_item *item, const pawl_backup_reply *reply) {
+    size_t row = 0;
+    pawl_view *view = take_backup(PAWL_ITEM_REQUEST, &row, item);
+    DONE(pawl_backup_answer(store, item->seq, reply));
+    CALL(pawl_view_close(view));
+}
+
+static void backup_calls(void *unused) {
+    (void)unused;
+    prepare_session();
+    uint8_t secret[PAWL_BACKUP_SECRET_SIZE] = {1}, share[PAWL_BACKUP_SHARE_SIZE];
+    char text[PAWL_RECOVERY_SIZE_MAX];
+    size_t size = 7;
+    pawl_key key = PAWL_INIT(pawl_key), words = passphrase_key("words");
+    key.kind = PAWL_KEY_RAW;
+    key.secret = secret;
+    key.secret_size = sizeof secret;
+    pawl_backup backup = PAWL_INIT(pawl_backup);
+    const uint32_t flags[] = {2, 4, 0x80000000u, UINT32_MAX};
+
+#define NEEDS_ACCOUNT() \
+    do { \
+        REFUSED_AS(PAWL_MISUSE_NULL, ACCOUNT_CALL(NULL, account_id)); \
+        REFUSED_AS(PAWL_MISUSE_NULL, ACCOUNT_CALL(store, NULL)); \
+        REFUSED_AS(PAWL_NOT_FOUND, ACCOUNT_CALL(store, no_id)); \
+    } while (0)
+#define ACCOUNT_CALL(store_, account_) pawl_backup_create(store_, account_, NULL, 0)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_reset(store_, account_, &key, PAWL_BACKUP_ESCROW)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_enable(store_, account_)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_disable(store_, account_)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_delete(store_, account_)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_recover(store_, account_, &key)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_recovery_key(store_, account_, text, sizeof text, &size)
+    NEEDS_ACCOUNT();
+    CHECK(size == 0);
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_include(store_, account_, &scope, 0)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_exclude(store_, account_, &scope, 0)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_get(store_, account_, &backup)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_restore(store_, account_, 0)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_stop_restore(store_, account_)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_fetch_credential(store_, account_, &scope, "a", 1)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_fetch_history(store_, account_, session_id, 0)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+#define ACCOUNT_CALL(store_, account_) pawl_backup_ask(store_, account_)
+    NEEDS_ACCOUNT();
+#undef ACCOUNT_CALL
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_backup_get(store, account_id, &backup));
+
+    for (size_t i = 0; i < 4; i++) {
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_create(store, account_id, NULL, flags[i]));
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_reset(store, account_id, NULL, flags[i]));
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_include(store, account_id, &scope, flags[i]));
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_exclude(store, account_id, &scope, flags[i]));
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_restore(store, account_id, flags[i]));
+    }
+    STRUCT_SIZES(pawl_key, key, pawl_backup_create(store, account_id, object, 0));
+    STRUCT_SIZES(pawl_key, key, pawl_backup_reset(store, account_id, object, 0));
+    STRUCT_SIZES(pawl_key, key, pawl_backup_recover(store, account_id, object));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_recover(store, account_id, NULL));
+    REFUSED_AS(PAWL_MISUSE_KEY, pawl_backup_create(store, account_id, &words, 0));
+    REFUSED_AS(PAWL_MISUSE_KEY, pawl_backup_reset(store, account_id, &words, 0));
+    REFUSED_AS(PAWL_MISUSE_KEY, pawl_backup_recover(store, account_id, &words));
+    for (size_t i = 0; i < ABSURD_COUNT; i++) {
+        pawl_key bad = key;
+        bad.secret_size = absurd[i];
+        REFUSED(pawl_backup_create(store, account_id, &bad, 0));
+        REFUSED(pawl_backup_recover(store, account_id, &bad));
+        bad.kind = PAWL_KEY_RECOVERY;
+        REFUSED(pawl_backup_reset(store, account_id, &bad, 0));
+        REFUSED(pawl_backup_fetch_credential(store, account_id, &scope, secret, absurd[i]));
+    }
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_backup_get(store, account_id, &backup)); /* nothing of that was done */
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_include(store, account_id, NULL, 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_exclude(store, account_id, NULL, 0));
+    STRUCT_SIZES(pawl_scope, scope, pawl_backup_include(store, account_id, object, 0));
+    STRUCT_SIZES(pawl_scope, scope, pawl_backup_exclude(store, account_id, object, 0));
+    STRUCT_SIZES(pawl_scope, scope, pawl_backup_fetch_credential(store, account_id, object, "a", 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_fetch_credential(store, account_id, NULL, "a", 1));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_fetch_history(store, account_id, NULL, 0));
+    REFUSED_AS(PAWL_STATE_BACKUP, pawl_backup_fetch_history(store, account_id, session_id, UINT32_MAX));
+    REFUSED_AS(PAWL_STATE_BACKUP, pawl_backup_recovery_key(store, account_id, text, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_get(store, account_id, NULL));
+
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_share(NULL, session_id, 1, share));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_share(store, NULL, 1, share));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_share(store, session_id, 1, NULL));
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_backup_share(store, no_id, 1, share));
+    REFUSED_AS(PAWL_STATE_IDENTITY, pawl_backup_share(store, session_id, UINT64_MAX, share));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_receive(NULL, session_id, share, sizeof share));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_receive(store, NULL, share, sizeof share));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_receive(store, session_id, NULL, 49));
+    memset(share, 1, sizeof share);
+    REFUSED_AS(PAWL_NOT_FOUND, pawl_backup_receive(store, no_id, share, sizeof share));
+    REFUSED_AS(PAWL_CORRUPT, pawl_backup_receive(store, session_id, share, sizeof share - 1));
+    REFUSED_AS(PAWL_CORRUPT, pawl_backup_receive(store, session_id, NULL, 0));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_backup_receive(store, session_id, share, SIZE_MAX));
+
+    /* What a request and an event carry. */
+    DONE(pawl_backup_create(store, account_id, &key, PAWL_BACKUP_ESCROW));
+    OUTPUT_SIZES(pawl_backup, PAWL_OK, pawl_backup_get(store, account_id, object));
+    pawl_item item;
+    size_t row = 0;
+    pawl_view *view = take_backup(PAWL_ITEM_EVENT, &row, &item);
+    OUTPUT_SIZES(pawl_backup, PAWL_OK, pawl_view_item_backup(view, row, object));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_item_backup(NULL, row, &backup));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_item_backup(view, row, NULL));
+    const size_t rows[] = {100, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1};
+    pawl_backup_request request = PAWL_INIT(pawl_backup_request);
+    pawl_backup_entry entry = PAWL_INIT(pawl_backup_entry);
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup_request(view, row, &request));
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup_entry(view, row, 0, &entry));
+    for (size_t i = 0; i < 4; i++) {
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup(view, rows[i], &backup));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup_request(view, rows[i], &request));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup_entry(view, rows[i], 0, &entry));
+    }
+    pawl_view *others[] = {packages, peers, sessions, items, kept, accounts, credentials, slots};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup(others[i], 0, &backup));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup_request(others[i], 0, &request));
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup_entry(others[i], 0, 0, &entry));
+    }
+    uint64_t told = item.seq;
+    CALL(pawl_view_close(view));
+    pawl_backup_reply none = PAWL_INIT(pawl_backup_reply), reply = none, bad;
+    none.result = PAWL_REPLY_NO_VERSION;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_answer(store, told, &none)); /* an event is no request */
+    pause_ns(2);
+    view = take_backup(PAWL_ITEM_REQUEST, &row, &item);
+    OUTPUT_SIZES(pawl_backup_request, PAWL_OK, pawl_view_item_backup_request(view, row, object));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_item_backup_request(NULL, row, &request));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_view_item_backup_request(view, row, NULL));
+    REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup(view, row, &backup));
+    for (size_t i = 0; i < 4; i++)
+        REFUSED_AS(PAWL_MISUSE_ROW, pawl_view_item_backup_entry(view, row, i < 1 ? 0 : rows[i], &entry));
+    CALL(pawl_view_close(view));
+    uint64_t seq = item.seq;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_outbox_answer(store, seq, NULL, 0));
+
+    /* Answers. */
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_answer(NULL, seq, &none));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_answer(store, seq, NULL));
+    const uint64_t numbers[] = {0, 1000000, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX};
+    for (size_t i = 0; i < 5; i++) REFUSED_AS(PAWL_NOT_FOUND, pawl_backup_answer(store, numbers[i], &none));
+    STRUCT_SIZES(pawl_backup_reply, none, pawl_backup_answer(store, seq, object));
+    const uint32_t results[] = {6, 7, 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        bad = none;
+        bad.result = results[i];
+        REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_answer(store, seq, &bad));
+    }
+    entry.bytes = secret;
+    entry.bytes_size = sizeof secret;
+    const size_t counts[] = {10001, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 48 + 1};
+    for (size_t i = 0; i < 5; i++) {
+        bad = none;
+        bad.entries = &entry;
+        bad.entry_count = counts[i];
+        REFUSED_AS(PAWL_MISUSE_SIZE, pawl_backup_answer(store, seq, &bad));
+        if (i == 0) continue;
+        bad = none;
+        bad.version = secret;
+        bad.version_size = counts[i];
+        if (counts[i] > SIZE_MAX / 2) REFUSED_AS(PAWL_MISUSE_SIZE, pawl_backup_answer(store, seq, &bad));
+        bad = none;
+        bad.body = secret;
+        bad.body_size = counts[i];
+        if (counts[i] > SIZE_MAX / 2) REFUSED_AS(PAWL_MISUSE_SIZE, pawl_backup_answer(store, seq, &bad));
+    }
+    bad = none;
+    bad.entry_count = 1;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_answer(store, seq, &bad));
+    bad = none;
+    bad.version_size = 1;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_answer(store, seq, &bad));
+    bad = none;
+    bad.body_size = 1;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_answer(store, seq, &bad));
+    bad = none;
+    bad.entries = &entry;
+    bad.entry_count = 1;
+    STRUCT_SIZES(pawl_backup_entry, entry, (bad.entries = object, pawl_backup_answer(store, seq, &bad)));
+    entry.flags = 1;
+    bad.entries = &entry;
+    REFUSED_AS(PAWL_MISUSE_FLAGS, pawl_backup_answer(store, seq, &bad));
+    entry.flags = 0;
+    entry.bytes = NULL;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_answer(store, seq, &bad));
+    entry.bytes = secret;
+    entry.bytes_size = SIZE_MAX;
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_backup_answer(store, seq, &bad));
+    entry.bytes_size = sizeof secret;
+    for (size_t i = 0; i < TIME_COUNT; i++) {
+        bad = none;
+        bad.until_ns = times[i];
+        REFUSED_AS(times[i] < 0 ? PAWL_MISUSE_TIME : PAWL_OK, pawl_backup_answer(store, seq, &bad)); /* one counts */
+    }
+    pause_ns(2);
+    settle_backup(&item, &reply);
+    CHECK(item.what == PAWL_REQUEST_BACKUP_ESCROW);
+    pause_ns(2);
+    settle_backup(&item, &none); /* there is still none */
+    pause_ns(2);
+    reply.version = "1";
+    reply.version_size = 1;
+    settle_backup(&item, &reply);
+    CHECK(item.what == PAWL_REQUEST_BACKUP_CREATE);
+    DONE(pawl_backup_get(store, account_id, &backup));
+    CHECK(backup.generation == 1 && backup.download == PAWL_DOWNLOAD_READY);
+
+    /* What is written out. */
+    size = 7;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_recovery_key(store, account_id, text, sizeof text, NULL));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_recovery_key(store, account_id, NULL, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_backup_recovery_key(store, account_id, NULL, SIZE_MAX, &size));
+    REFUSED_AS(PAWL_BUFFER, pawl_backup_recovery_key(store, account_id, NULL, 0, &size));
+    CHECK(size > 32 && size <= sizeof text);
+    REFUSED_AS(PAWL_BUFFER, pawl_backup_recovery_key(store, account_id, text, size - 1, &size));
+    DONE(pawl_backup_recovery_key(store, account_id, text, size, &size));
+    REFUSED_AS(PAWL_MISUSE_NAME, pawl_backup_fetch_credential(store, account_id, &scope, "", 0));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_fetch_credential(store, account_id, &scope, NULL, 1));
+    REFUSED_AS(PAWL_MISUSE_NAME, pawl_backup_fetch_credential(store, account_id, &scope, "\xff", 1));
+    uint32_t first = 7, order = 7;
+    REFUSED_AS(PAWL_CORRUPT, pawl_backup_entry_rank(secret, 5, &first, &order));
+    CHECK(first == 0 && order == 0);
+    REFUSED_AS(PAWL_CORRUPT, pawl_backup_entry_rank(NULL, 0, &first, &order));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_entry_rank(NULL, 1, &first, &order));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_entry_rank(secret, sizeof secret, NULL, &order));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_entry_rank(secret, sizeof secret, &first, NULL));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_backup_entry_rank(secret, SIZE_MAX, &first, &order));
+    DONE(pawl_backup_entry_rank(secret, sizeof secret, &first, &order));
+    CHECK(first == 0 && order < 0x80000000u);
+
+    uint8_t wrapped[PAWL_RECOVERY_WRAPPED_SIZE_MAX];
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_wrap(NULL, 1, &key, wrapped, sizeof wrapped, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_wrap(text, strlen(text), NULL, wrapped, sizeof wrapped, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_wrap(text, strlen(text), &key, NULL, sizeof wrapped, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_wrap(text, strlen(text), &key, wrapped, sizeof wrapped, NULL));
+    REFUSED_AS(PAWL_MISUSE_RECOVERY, pawl_recovery_wrap(NULL, 0, &key, wrapped, sizeof wrapped, &size));
+    REFUSED(pawl_recovery_wrap(text, SIZE_MAX, &key, wrapped, sizeof wrapped, &size));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_recovery_wrap(text, strlen(text), &key, wrapped, SIZE_MAX, &size));
+    STRUCT_SIZES(pawl_key, key, pawl_recovery_wrap(text, strlen(text), object, wrapped, sizeof wrapped, &size));
+    REFUSED_AS(PAWL_BUFFER, pawl_recovery_wrap(text, strlen(text), &key, NULL, 0, &size));
+    CHECK(size > 0 && size <= sizeof wrapped);
+    DONE(pawl_recovery_wrap(text, strlen(text), &key, wrapped, size, &size));
+    size_t wrapped_size = size;
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_unwrap(NULL, 1, &key, text, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_unwrap(wrapped, wrapped_size, NULL, text, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_unwrap(wrapped, wrapped_size, &key, NULL, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_NULL, pawl_recovery_unwrap(wrapped, wrapped_size, &key, text, sizeof text, NULL));
+    REFUSED_AS(PAWL_CORRUPT, pawl_recovery_unwrap(NULL, 0, &key, text, sizeof text, &size));
+    REFUSED_AS(PAWL_CORRUPT_NOT_PAWL, pawl_recovery_unwrap(share, 16, &key, text, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_recovery_unwrap(wrapped, SIZE_MAX, &key, text, sizeof text, &size));
+    REFUSED_AS(PAWL_MISUSE_SIZE, pawl_recovery_unwrap(wrapped, wrapped_size, &key, text, SIZE_MAX, &size));
+    STRUCT_SIZES(pawl_key, key, pawl_recovery_unwrap(wrapped, wrapped_size, object, text, sizeof text, &size));
+    REFUSED_AS(PAWL_BUFFER, pawl_recovery_unwrap(wrapped, wrapped_size, &key, NULL, 0, &size));
+    DONE(pawl_recovery_unwrap(wrapped, wrapped_size, &key, text, size, &size));
+
+    DONE(pawl_backup_disable(store, account_id));
+    size_t count = 1;
+    while (count > 0) {
+        pause_ns(2);
+        MUST(pawl_outbox_take(store, 100, 1, &view));
+        count = pawl_view_count(view);
+        for (row = 0; row < count; row++) {
+            MUST(pawl_view_item(view, row, &item));
+            MUST(pawl_outbox_ack(store, &item.seq, 1));
+        }
+        pawl_view_close(view);
+    }
+    finish_session();
+}
+
 static void outbox_calls(void *unused) {
     (void)unused;
     prepare_session();
@@ -1946,6 +2259,7 @@ GROUP(session_calls)
 GROUP(rekey_calls)
 GROUP(message_calls)
 GROUP(history_calls)
+GROUP(backup_calls)
 GROUP(outbox_calls)
 GROUP(schedule_calls)
 GROUP(job_calls)
@@ -1977,6 +2291,7 @@ int main(void) {
     RUN(rekey_calls_group);
     RUN(message_calls_group);
     RUN(history_calls_group);
+    RUN(backup_calls_group);
     RUN(outbox_calls_group);
     RUN(schedule_calls_group);
     RUN(job_calls_group);

@@ -602,6 +602,44 @@ static void what_is_newer_here_stays(void) {
     server_end(server);
 }
 
+/* What was deleted here is not brought back by what the server had before; from an older version it is. */
+static void what_is_deleted_stays_deleted(void) {
+    backup_server *server = small_server();
+    device *d = device_new(server, KIND_SQLITE, "ada");
+    pawl_scope scope = scope_of("ada", "");
+    create_backup(d);
+    include(d, &scope);
+    MUST(put(STORE(d), &scope, "a", "1"));
+    device_settle(d);
+    MUST(delete_now(STORE(d), &scope, "a"));
+    server->refused = PAWL_REQUEST_BACKUP_PUT;
+    server->refuse_with = PAWL_REPLY_FAILED;
+    server->refusals = 1;
+    MUST(pawl_backup_restore(STORE(d), ACCOUNT(d), 0));
+    device_settle(d);
+    CHECK(last_told(d, PAWL_EVENT_BACKUP_RESTORED)->backup.known == 1);
+    LACKS(STORE(d), &scope, "a");
+    d->in.now += HOUR;
+    device_settle(d);
+    MUST(pawl_backup_restore(STORE(d), ACCOUNT(d), 0));
+    device_settle(d);
+    LACKS(STORE(d), &scope, "a");
+    CHECK(told_of(d, 0, PAWL_EVENT_BACKUP_FINDING, UINT64_MAX) == 0);
+    /* Whoever writes it again later has it again. */
+    d->in.now += HOUR;
+    MUST(put(STORE(d), &scope, "a", "2"));
+    device_settle(d);
+    char text[PAWL_RECOVERY_SIZE_MAX];
+    recovery_key_of(d, text);
+    device *other = device_new(server, KIND_SQLITE, "ada");
+    other->in.now = d->in.now;
+    CHECK(restore_with(other, text).imported == 1);
+    HOLDS(STORE(other), &scope, "a", "2");
+    device_end(other);
+    device_end(d);
+    server_end(server);
+}
+
 /* Scopes: what is included from when on, and what leaves. */
 static void what_is_included(void) {
     backup_server *server = small_server();
@@ -980,6 +1018,7 @@ int main(void) {
     RUN(senseless_answers_count_as_failures);
     RUN(a_restore_is_stopped_and_goes_on);
     RUN(what_is_newer_here_stays);
+    RUN(what_is_deleted_stays_deleted);
     RUN(what_is_included);
     RUN(batches_and_answers);
     RUN(an_own_account_is_asked);

@@ -253,7 +253,7 @@ Choice = Dict[int, Layout]
 
 
 class Kind(NamedTuple):
-    """What a key holds behind its first byte, big endian (T: a time), and what is sealed."""
+    """What a key holds behind its first byte, big endian (T: a time; *: the rest), and what is sealed."""
 
     key: str
     value: Layout
@@ -262,8 +262,8 @@ class Kind(NamedTuple):
     def parts(self) -> List[List[str]]:
         return [part.split() for part in self.key.split(", ") if part]
 
-    def form(self) -> str:
-        return ">" + "".join(form.replace("T", "Q") for _, form in self.parts())
+    def form(self, rest: int = 0) -> str:
+        return ">" + "".join(form.replace("T", "Q").replace("*", f"{rest}s") for _, form in self.parts())
 
 
 KEYS = ("signing 32s", "agreement 32s")
@@ -293,6 +293,21 @@ ROTATION = Layout(
         "id 16s", "not_after q", "keys I", "drawn q", "rotate_at q", ("asking", ASKING))),
     ("batch", Layout("first I", "count I", ("asking", ASKING))),
     ("superseded", Layout("id 16s", "remove_at q", count="I")))
+VERSION = "number B*", "body 106s"
+CREATION = "secret 32s", "escrow B", ("replaces", Layout(*VERSION))
+RETRY = "put_off B", "until q"
+HELD = Layout(*VERSION, "secret 32s")
+BACKUP = Layout(
+    "revision Q", "next Q", "asked Q", "upload_asked Q", "restore_asked Q", "secret_asked Q", "on B", "stopped B",
+    "again B", "highest Q", "failures I", "changes Q", "fill Q", "successor 32s", "phase B", "until q", "goal B",
+    "left B", ("server", {0: Layout(), 1: Layout(), 2: Layout(*VERSION, "count Q")}), ("active", Layout(*VERSION)),
+    ("key", HELD), ("offered", HELD), ("wish", Layout(*CREATION)), ("making", Layout(*CREATION, "body 106s")),
+    ("doomed", Layout(*VERSION)), ("received", Layout("secret 32s", "asked B")),
+    ("uploading", Layout(*VERSION)), "acknowledged Q", "up_to Q", "upload_failures I", "upload_put_off B",
+    "upload_until q",
+    ("restore", Layout(*VERSION, "cursor B*", "imported Q", "known Q", "improved Q", "undecryptable Q", "malformed Q",
+                       "failures I", *RETRY, "stopped B")),
+    ("fetches", Layout("request Q", "place 16s")), ("misses", Layout("place 16s", "failures I", "until q")))
 KINDS = {
     0x11: Kind("", Layout("number Q"), False),
     0x31: Kind("account 16s", Layout("suite B", "unconfirmed I", "history *")),
@@ -304,7 +319,7 @@ KINDS = {
         "name B*", ("sessions", Layout("id 16s", "created q", "flags B")))),
     0x36: Kind("account 16s", ROTATION),
     0x37: Kind("account 16s, half 8s, epoch I, session 16s, direction B", Layout(
-        "created q", "first I", "end I", "closed B", "filter 16s", "chain 32s", *KEYS, "name B*")),
+        "created q", "first I", "end I", "marks B", "filter 16s", "chain 32s", *KEYS, "name B*")),
     0x38: Kind("id 16s", SESSION),
     0x39: Kind("session 16s, epoch I, index I", Layout("until q", "message_key 32s")),
     0x3A: Kind("session 16s, epoch I, index I", Layout("hash 32s", "message *")),
@@ -320,6 +335,17 @@ KINDS = {
     0x51: Kind("kind B, subject 16s", Layout("due q"), False),
     0x53: Kind("", Layout("time q"), False),
     0x54: Kind("kind B, subject 16s", Layout("failures I", "cause B", "detail B*", "since q")),
+    0x60: Kind("account 16s", BACKUP),
+    0x61: Kind("account 16s, number Q", Layout("row *"), False),
+    0x62: Kind("account 16s, row *", Layout("number Q", "first I", "kind B", "id 16s")),
+    0x63: Kind("account 16s, generation Q", Layout(
+        ("writers", Layout("writer 16s", "counter Q", "root 32s", count="H")))),
+    0x64: Kind("user 16s, project 16s, account 16s", Layout("user_name H*", "project_name H*"), False),
+    0x65: Kind("account 16s", Layout("version 32s", "count Q", "last Q", "root 32s")),
+    0x66: Kind("account 16s, generation Q, number Q", Layout("entries *"), False),
+    0x67: Kind("account 16s, place 16s", Layout(
+        "writer 16s", "number Q", "first I", "kind B", "hash 32s", "standing B")),
+    0x68: Kind("account 16s, writer 16s, number Q", Layout("content *"), False),
 }
 # What a mark in place of a sealed record says.
 MARKED = {0x41: b"\x01" + struct.pack("<IIq", 0, 0, AT_ONCE), 0x43: b""}
@@ -345,7 +371,8 @@ def read_records(path: str, kind: int, secret: bytes) -> Tuple[Records, Keys]:
         assert not shape.has_format or r.number("B") == 1
         record = shape.value.take(r)
         assert r.at == len(r.data)
-        for (name, form), value in zip(shape.parts(), struct.unpack(shape.form(), row[1:])):
+        rest = len(row) - 1 - struct.calcsize(shape.form())
+        for (name, form), value in zip(shape.parts(), struct.unpack(shape.form(rest), row[1:])):
             setattr(record, name, value - 2**63 if form == "T" else value)
         found[row[0]].append(record)
     return found, keys
@@ -358,7 +385,8 @@ def seal_record(kind: int, record: SimpleNamespace, keys: Keys) -> Tuple[bytes, 
     shape = KINDS[kind]
     parts = [getattr(record, name) + 2**63 if form == "T" else getattr(record, name)
              for name, form in shape.parts()]
-    row = bytes([kind]) + struct.pack(shape.form(), *parts)
+    rest = sum(len(getattr(record, name)) for name, form in shape.parts() if form == "*")
+    row = bytes([kind]) + struct.pack(shape.form(rest), *parts)
     return row, keys.seal(row, (b"\x01" if shape.has_format else b"") + shape.value.give(record))
 
 

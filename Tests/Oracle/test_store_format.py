@@ -19,9 +19,11 @@ from nacl.exceptions import BadSignatureError
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "Bindings" / "Python" / "src")]
 
+import backup  # noqa: E402
 import libpawl  # noqa: E402
 import make_session_fixture  # noqa: E402
 import pawl  # noqa: E402
+import pawl.backup  # noqa: E402
 import read_store  # noqa: E402
 import wire  # noqa: E402
 from read_store import AT_ONCE, Account, Records  # noqa: E402
@@ -718,7 +720,8 @@ def test_the_oracle_reads_history(world: World, tmp_path: Path) -> None:
         assert (row.account, row.half, row.session) == (world.bob, joined[:8], joined)
         assert (row.signing, row.agreement, row.name) == (ada.signing, ada.agreement, b"ada")
         assert (row.first, row.created) == (0, NOW + row.epoch * SECOND)
-        assert row.closed == ((row.epoch, row.direction) < (2, SENT))
+        by_responder = row.direction == SENT
+        assert row.marks == ((row.epoch, row.direction) < (2, SENT)) + 2 * by_responder
         assert (row.end == OPEN) == (row.epoch == 3)
     assert [(row.epoch, row.direction) for row in records[0x37]] == [
         (epoch, direction) for epoch in range(4) for direction in (RECEIVED, SENT)]
@@ -740,6 +743,131 @@ def test_the_oracle_reads_history(world: World, tmp_path: Path) -> None:
             assert opened == store.open_history(world.bob, data) and opened.plaintext == text
             with pytest.raises(pawl.NotFoundError):
                 other.open_history(world.ada, data)
+
+
+def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
+    """Each row of one, while it is made, filled and restored; a restore goes on in rows of the oracle."""
+    store, ada, server = world.store, world.ada, pawl.backup.MemoryServer(page=3)
+    secret, none = bytes(range(32)), SimpleNamespace
+
+    def serve(store: pawl.Store, rounds: int = 1000) -> None:
+        while rounds > 0 and (store.run_due() + len(items := store.take())):
+            rounds -= 1
+            for item in items:
+                if not pawl.backup.serve(store, item, server):
+                    store.ack(item.seq)
+
+    serve(store)
+    store.keep_history(ada)
+    store.create_backup(ada, pawl.RawKey(secret), escrow=True)
+    _, records, _ = world.records()
+    (machine,) = records[0x60]
+    wish = none(secret=secret, escrow=1, replaces=[])
+    assert (machine.account, machine.on, machine.phase, machine.goal, machine.wish) == (ada, 1, 1, 1, [wish])
+    assert (machine.revision, machine.asked, machine.next, machine.server.which) == (1, 1, 2, 0)
+    BACKUP, (CURRENT, ESCROW, STATUS) = b"\x05", (5, 6, 12)
+    asked = the(records[0x42], lane=BACKUP + ada)
+    assert (asked.what, asked.count, asked.body) == (CURRENT, 1, b"\x00")
+    report = the(records[0x42], what=STATUS)
+    assert (report.count, report.account, len(report.body)) == (1, ada, 228)
+    assert report.body[:12] == b"\x01" + (1).to_bytes(8, "little") + b"\x01\x01\x02"
+    serve(store, 1)
+    asked = the(world.records()[1][0x42], lane=BACKUP + ada)
+    assert (asked.what, read_store.recovery_bytes(asked.body[1:].decode(), "pawlbackup")) == (ESCROW, secret)
+    store.answer_backup(asked.number, pawl.BackupReply())
+    store.include_in_backup(ada, SCOPE)
+    store.include_in_backup(ada, pawl.Scope("user"), all_projects=True)
+    for name in ("one", "two", "three"):
+        store.put(SCOPE, name, name.encode())
+    store.put(pawl.Scope("user", "any"), "four", b"four")
+    session = store.start_session(ada, "żółw", world.package.data + world.one_time[2].data)
+    frame = store.encrypt(session, b"hello")
+    store.close_session(session)
+    serve(store)
+
+    accounts, records, keys = world.records()
+    (version,) = server.versions.values()
+    found = backup.Backup(secret, version.body)
+    as_made = none(number=b"1", body=version.body)
+    (machine,) = records[0x60]
+    held = none(**vars(as_made), secret=secret)
+    assert (machine.active, machine.key) == ([as_made], [held])
+    assert machine.offered == machine.wish == machine.making == []
+    assert vars(machine.server) == {"which": 2, **vars(as_made), "count": len(version.entries)}
+    assert (machine.phase, machine.goal, machine.highest, machine.successor) == (0, 0, 1, found.hash)
+    assert (machine.uploading, machine.acknowledged, machine.changes) == ([as_made], machine.changes, machine.changes)
+    changes = {change.number: change.row for change in records[0x61]}
+    known = {item.row: item for item in records[0x62]}
+    assert {item.number: row for row, item in known.items()} == changes and len(changes) == 6
+    shown = {place: found.open(place, entry) for place, entry in version.entries.items() if entry[5] < 3}
+    for item in shown.values():
+        ours = known[changes[item.number]]
+        assert (ours.first, ours.kind) == (item.first, item.kind)
+        assert (ours.id == item.name[1:17]) == (changes[item.number][0] == 0x20)
+    row = known[b"\x20" + keys.path("user", "any", "four")]
+    assert row.id == backup.credential_name(b"user", b"any", b"four")[1:17]
+    assert {(r.user + r.project, r.user_name, r.project_name) for r in records[0x64]} == {
+        (keys.path("ada", "engine"), b"ada", b"engine"), (keys.path("user") + bytes(16), b"user", b"")}
+    (listing,), (page,) = records[0x65], records[0x66]
+    assert vars(listing) == {
+        "account": ada, "version": found.hash, "count": 6, "last": 6, "root": bytes(32)}
+    (listed,) = (found.read_page(place, entry) for place, entry in version.entries.items() if entry[5] == 4)
+    assert (page.generation, page.number) == (1, 0)
+    assert page.entries == b"".join(one.encode() for one in listed.entries)
+    assert records[0x63] == records[0x67] == records[0x68] == []
+    assert [job for job in jobs(records) if job[0] == 14] == []
+
+    path = str(tmp_path / "fresh.pawl")
+    with pawl.Store.open(path, key=pawl.RawKey(RAW), create=True, clock=lambda: world.now) as fresh:
+        eve = fresh.create_account("ada")
+        fresh.recover_backup(eve, pawl.RawKey(secret))
+        serve(fresh)
+        fresh.restore_backup(eve)
+        serve(fresh, 1)
+        fresh.stop_restore(eve)
+        serve(fresh)
+    records, keys = read_store.read_records(path, 1, RAW)
+    (machine,) = records[0x60]
+    (restore,) = machine.restore
+    places = sorted(version.entries)
+    assert (restore.number, restore.stopped) == (b"1", 1) and restore.cursor in places
+    passed = places[:places.index(restore.cursor) + 1]
+    assert 0 < len(passed) < len(places) and restore.imported == len(records[0x67])
+    for row in records[0x67]:
+        item = shown[row.place]
+        first, kind, digest = backup.rank(version.entries[row.place])
+        assert vars(row) == {"account": eve, "place": row.place, "writer": ada, "number": item.number, "first": first,
+                             "kind": kind, "hash": digest, "standing": 0}
+    seen = {(row.writer, row.number): row.content for row in records[0x68]}
+    wanted = {(ada, 0 if entry[5] == 3 else 1): entry[6 if entry[5] == 3 else 30:]
+              for place, entry in version.entries.items() if place in passed and entry[5] >= 3}
+    assert seen == wanted and {row.place for row in records[0x67]} == {place for place in passed if place in shown}
+
+    # Names of credentials are hashed under the keys of their store.
+    for kind in (0x61, 0x62):
+        records[kind] = [row for row in records[kind] if row.row[0] == 0x37]
+    records[0x64] = []
+    path = str(tmp_path / "other.pawl")
+    read_store.write(path, bytes(32), [], read_store.accounts(str(tmp_path / "fresh.pawl"), 1, RAW), records)
+    with pawl.Store.open(path, key=pawl.RawKey(bytes(32)), clock=lambda: world.now) as other:
+        assert other.verify() == []
+        other.restore_backup(eve)
+        world.now += 60 * SECOND
+        ended = []
+        while items := other.take():
+            for item in items:
+                ended += [item.backup] if item.event is pawl.Event.BACKUP_RESTORED else []
+                if not pawl.backup.serve(other, item, server):
+                    other.ack(item.seq)
+        (end,) = ended
+        assert (end.imported, end.findings, end.writers, end.as_of_ns) == (6, 0, 1, NOW)
+        assert other.open_history(eve, frame).plaintext == b"hello"
+    records, _ = read_store.read_records(path, 1, bytes(32))
+    (writers,) = records[0x63]
+    manifest = next(found.read_manifest(place, entry) for place, entry in version.entries.items() if entry[5] == 3)
+    assert (writers.generation, writers.writers) == (
+        1, [none(writer=ada, counter=manifest.counter, root=manifest.root)])
+    assert records[0x67] == records[0x68] == []
 
 
 def test_pawl_goes_on_in_a_store_that_the_oracle_wrote(world: World, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ extension Store {
         let before = found
         var incoming = Incoming(
             account: item.account, version: download.version, keys: keys,
-            isRestore: download.cursor != nil)
+            isRestore: download.cursor != nil, isActive: download.version == machine.active)
         var start = 0
         while start < reply.entries.count {
             let end = min(start + Self.chunkSize, reply.entries.count)
@@ -109,7 +109,7 @@ extension Store {
             guard item.name == .credential(try BackupItem.id(of: record)) else {
                 throw .corrupt(.record)
             }
-            result = try bringIn(record, item, to: incoming.account)
+            result = try bringIn(record, item, incoming)
         case .history(let direction, let record):
             guard case .history(let session, let epoch, let from) = item.name,
                 from == record.from, item.first == record.first, record.isClosed
@@ -140,16 +140,26 @@ extension Store {
     }
 
     private func bringIn(
-        _ record: CredentialRecord, _ item: BackupItem, to account: Identifier
+        _ record: CredentialRecord, _ item: BackupItem, _ incoming: Incoming
     ) throws(Failure) -> BroughtIn {
+        let account = incoming.account
         let scope = try Scope(user: record.user, project: record.project)
         let row = try credentialKey(scope, record.name)
         let rows = try scopeKey(scope)
-        try transact(.write) { (transaction) throws(Failure) in
-            guard try !transaction.accounts(backingUp: row).contains(account) else { return }
-            try transaction.include(rows, scope, account)
+        let isGone = try transact(.write) { (transaction) throws(Failure) in
+            guard try transaction.accounts(backingUp: row).contains(account) else {
+                try transaction.include(rows, scope, account)
+                return false
+            }
+            // Deleted here since the server got it.
+            guard incoming.isActive, let known = try transaction.entry(row, of: account),
+                known.first < item.first
+            else { return false }
+            var isThere = false
+            try transaction.getRaw(row) { (_) in isThere = true }
+            return !isThere
         }
-        return try bringIn(record, restoring: (account, item))
+        return isGone ? .kept : try bringIn(record, restoring: (account, item))
     }
 
     private func bringIn(
@@ -268,6 +278,8 @@ private struct Incoming {
     let keys: BackupKeys
     /// Not one item alone.
     let isRestore: Bool
+    /// Not one from an older version.
+    let isActive: Bool
 }
 
 enum SeenPart {
