@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backups on Synapse, a Matrix homeserver that others wrote: what it keeps, and what it may do to it."""
+"""Backups on Synapse, a Matrix homeserver that others wrote: what it keeps, what is done to it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Tuple
 
 import pytest
+from real_server import NAME, Synapse
 
 from backups import HOME, Device, backed_up, recovered
 from doubles import SECOND, Time
@@ -27,7 +28,6 @@ from pawl import (
     Request,
 )
 from pawl.backup import MatrixTransport, entry_rank, serve
-from real_server import NAME, Synapse
 
 HOUR = 3600 * SECOND
 SECRETS = {"token": "t0p", "large": "L" * 300_000, "empty": ""}

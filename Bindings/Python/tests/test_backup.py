@@ -321,9 +321,7 @@ def test_off_and_on(transport: Transport, clock: Time) -> None:
     assert recovered(device, transport, clock).secrets["token"] == "while it was off"
 
 
-def test_deleting_falls_back(
-    homeserver: Homeserver, matrix: MatrixTransport, clock: Time
-) -> None:
+def test_deleting_falls_back(homeserver: Homeserver, matrix: MatrixTransport, clock: Time) -> None:
     """To older versions, which are deleted as well."""
     device = backed_up(matrix, clock, **SECRETS)
     info = homeserver.versions["1"].info

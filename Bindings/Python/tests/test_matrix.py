@@ -224,9 +224,7 @@ EVERY: List[Tuple[Request, Dict[str, Any]]] = [
         (101, b""),
     ],
 )
-def test_nonsense_is_a_failure(
-    server: Homeserver, matrix: MatrixTransport, said: Any
-) -> None:
+def test_nonsense_is_a_failure(server: Homeserver, matrix: MatrixTransport, said: Any) -> None:
     server.lie = lambda method, path: said
     for what, arguments in EVERY:
         reply = ask(matrix, what, **arguments)
@@ -257,9 +255,7 @@ def test_nonsense_is_a_failure(
         {"count": None},
     ],
 )
-def test_a_version_of_wrong_types(
-    server: Homeserver, matrix: MatrixTransport, change: Any
-) -> None:
+def test_a_version_of_wrong_types(server: Homeserver, matrix: MatrixTransport, change: Any) -> None:
     """Another program's is left alone: it is not "no version", after which one would be made."""
     good: Dict[str, Any] = {"algorithm": "org.pawl.backup.v1", "auth_data": {"body": "eA"}}
     good |= {"version": "7", "count": 3, "etag": "1"}

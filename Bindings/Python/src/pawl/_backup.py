@@ -174,7 +174,7 @@ class Backups:
         number = bounded(epoch, 32, Status.MISUSE_SIZE)
         self._handle.call(library.pawl_backup_fetch_history, _id(account), _id(session), number)
 
-    # ------------------------------------------------------------ the secret, from account to account
+    # ------------------------------------------------------------ the secret, to another account
 
     def ask_for_backup_secret(self, account: bytes) -> None:
         """Asks another account of the same user for the secret.
@@ -203,7 +203,7 @@ class Backups:
         """Takes the text of a message that came over a session.
 
         It is kept until the server was asked which version is current, and judged by the answer:
-        see `BackupRefusal`. CorruptError: it is not what `share_backup_secret` gives. NotFoundError:
+        see `BackupRefusal`. CorruptError: not what `share_backup_secret` gives. NotFoundError:
         no such session.
         """
         with Borrowed(shared) as (address, size):

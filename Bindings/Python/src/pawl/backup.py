@@ -391,9 +391,7 @@ class MatrixTransport:
             return self._until(max(0.0, then * 1e3 - now / 1e6), None)
         return None
 
-    def _send(
-        self, method: str, target: str, body: Optional[bytes]
-    ) -> Tuple[int, Message, bytes]:
+    def _send(self, method: str, target: str, body: Optional[bytes]) -> Tuple[int, Message, bytes]:
         """One exchange, over a connection that is open or else a new one."""
         headers = {"Authorization": f"Bearer {self.access_token}", "Accept": "application/json"}
         if body is not None:
@@ -468,8 +466,9 @@ def _text(data: bytes) -> str:
 def _bytes(text: object) -> Optional[bytes]:
     if not isinstance(text, str):
         return None
+    text = text.rstrip("=")
     try:
-        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
         return None
 

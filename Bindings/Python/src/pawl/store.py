@@ -59,9 +59,11 @@ from .values import (
     ever,
     key_struct,
     moment_ns,
-    scope_struct,
     size_of,
     sized,
+)
+from .values import (
+    scope_struct as _scope,
 )
 
 _CHUNK = 64 << 10
@@ -134,7 +136,7 @@ class Credentials:
         with _abi.Borrowed(secret) as (address, size):
             self._handle.call(
                 library.pawl_credential_put,
-                scope_struct(scope),
+                _scope(scope),
                 *counted(name),
                 address,
                 size,
@@ -158,7 +160,7 @@ class Credentials:
     def has(self, scope: Scope, name: str) -> bool:
         """Whether there is one that has not expired."""
         has = c_int32()
-        self._handle.call(library.pawl_credential_has, scope_struct(scope), *counted(name), byref(has))
+        self._handle.call(library.pawl_credential_has, _scope(scope), *counted(name), byref(has))
         return bool(has.value)
 
     def delete(self, scope: Scope, name: str, *, recovery: Duration = 0) -> None:
@@ -167,7 +169,7 @@ class Credentials:
         NotFoundError.
         """
         self._handle.call(
-            library.pawl_credential_delete, scope_struct(scope), *counted(name), duration_ns(recovery)
+            library.pawl_credential_delete, _scope(scope), *counted(name), duration_ns(recovery)
         )
 
     def restore(self, scope: Scope, name: str, version: Optional[int] = None) -> None:
@@ -177,7 +179,7 @@ class Credentials:
         """
         self._handle.call(
             library.pawl_credential_restore,
-            scope_struct(scope),
+            _scope(scope),
             *counted(name),
             bounded(version or 0, 64, Status.MISUSE_SIZE),
         )
@@ -185,7 +187,7 @@ class Credentials:
     def deleted(self, scope: Scope, name: str) -> List[Metadata]:
         """The deleted versions of a name that can be restored, oldest first."""
         return rows(
-            self._handle, _metadata, library.pawl_credential_deleted, scope_struct(scope), *counted(name)
+            self._handle, _metadata, library.pawl_credential_deleted, _scope(scope), *counted(name)
         )
 
     # ------------------------------------------------------------ a scope
@@ -199,7 +201,7 @@ class Credentials:
             self._handle,
             _metadata,
             library.pawl_credential_list,
-            scope_struct(scope),
+            _scope(scope),
             *counted(after),
             size_of(limit),
         )
@@ -222,7 +224,7 @@ class Credentials:
         """
         count = c_uint64()
         flags = _abi.PAWL_DELETE_ALL_PROJECTS if all_projects else 0
-        self._handle.call(library.pawl_credential_delete_all, scope_struct(scope), flags, byref(count))
+        self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, byref(count))
         return count.value
 
     # ------------------------------------------------------------ looking inside
@@ -263,7 +265,7 @@ class Credentials:
     def _one(
         self, convert: Callable[[c_void_p, int], T], function: Any, scope: Scope, name: str
     ) -> T:
-        return rows(self._handle, convert, function, scope_struct(scope), *counted(name))[0]
+        return rows(self._handle, convert, function, _scope(scope), *counted(name))[0]
 
 
 class Batch(Credentials, Accounts, Backups):
@@ -429,7 +431,7 @@ class Store(Credentials, Accounts, Backups):
         """
         with key_struct(key) as borrowed, self._stream(
             library.pawl_export_begin,
-            None if scope is None else byref(scope_struct(scope)),
+            None if scope is None else byref(_scope(scope)),
             _abi.PAWL_EXPORT_ALL_PROJECTS if all_projects else 0,
             borrowed,
         ) as stream:
