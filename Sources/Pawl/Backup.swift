@@ -115,6 +115,8 @@ public struct Backup: Sendable, Hashable {
         public let undecryptable: UInt64
         /// What is none of Pawl's, or of a newer one.
         public let malformed: UInt64
+        /// Credentials of scopes that the account does not include; they are left out.
+        public let foreign: UInt64
     }
 
     /// One higher with each change, but of what waits to be uploaded.
@@ -180,7 +182,8 @@ public struct Backup: Sendable, Hashable {
         canRestoreOlder = has(PAWL_BACKUP_OLDER)
         progress = Progress(
             imported: row.imported, known: row.known, improved: row.improved,
-            undecryptable: row.undecryptable, malformed: row.malformed)
+            undecryptable: row.undecryptable, malformed: row.malformed,
+            foreign: row.foreign)
         findings = row.findings
         writers = row.writers
         asOf = row.as_of_ns == 0 ? nil : Timestamp(nanoseconds: row.as_of_ns)
