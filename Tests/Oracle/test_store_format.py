@@ -769,7 +769,7 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     asked = the(records[0x42], lane=BACKUP + ada)
     assert (asked.what, asked.count, asked.body) == (CURRENT, 1, b"\x00")
     report = the(records[0x42], what=STATUS)
-    assert (report.count, report.account, len(report.body)) == (1, ada, 228)
+    assert (report.count, report.account, len(report.body)) == (1, ada, 236)
     assert report.body[:12] == b"\x01" + (1).to_bytes(8, "little") + b"\x01\x01\x02"
     serve(store, 1)
     asked = the(world.records()[1][0x42], lane=BACKUP + ada)
@@ -809,17 +809,23 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     assert {(r.user + r.project, r.user_name, r.project_name) for r in records[0x64]} == {
         (keys.path("ada", "engine"), b"ada", b"engine"), (keys.path("user") + bytes(16), b"user", b"")}
     (listing,), (page,) = records[0x65], records[0x66]
-    assert vars(listing) == {
-        "account": ada, "version": found.hash, "count": 6, "last": 6, "root": bytes(32)}
     (listed,) = (found.read_page(place, entry) for place, entry in version.entries.items() if entry[5] == 4)
-    assert (page.generation, page.number) == (1, 0)
+    manifest = next(found.read_manifest(place, entry) for place, entry in version.entries.items() if entry[5] == 3)
+    assert vars(listing) == {
+        "account": ada, "version": found.hash, "before": bytes(80), "count": 6, "up_to": 6, "full": bytes(32),
+        "root": manifest.root}
+    assert (page.generation, page.hash, page.number) == (1, found.hash[:8], 0)
     assert page.entries == b"".join(one.encode() for one in listed.entries)
-    assert records[0x63] == records[0x67] == records[0x68] == []
+    wrote = [none(writer=ada, counter=7, root=manifest.root)]
+    (writers,) = records[0x63]
+    assert (writers.generation, writers.hash, writers.writers) == (1, found.hash[:8], wrote)
+    assert records[0x67] == records[0x68] == []
     assert [job for job in jobs(records) if job[0] == 14] == []
 
     path = str(tmp_path / "fresh.pawl")
     with pawl.Store.open(path, key=pawl.RawKey(RAW), create=True, clock=lambda: world.now) as fresh:
         eve = fresh.create_account("ada")
+        fresh.include_in_backup(eve, SCOPE)
         fresh.recover_backup(eve, pawl.RawKey(secret))
         serve(fresh)
         fresh.restore_backup(eve)
@@ -832,7 +838,7 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     places = sorted(version.entries)
     assert (restore.number, restore.stopped) == (b"1", 1) and restore.cursor in places
     passed = places[:places.index(restore.cursor) + 1]
-    assert 0 < len(passed) < len(places) and restore.imported == len(records[0x67])
+    assert 0 < len(passed) < len(places) and restore.imported + restore.foreign == len(records[0x67])
     for row in records[0x67]:
         item = shown[row.place]
         first, kind, digest = backup.rank(version.entries[row.place])
@@ -860,13 +866,11 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
                 if not pawl.backup.serve(other, item, server):
                     other.ack(item.seq)
         (end,) = ended
-        assert (end.imported, end.findings, end.writers, end.as_of_ns) == (6, 0, 1, NOW)
+        assert (end.imported + end.foreign, end.findings, end.writers, end.as_of_ns) == (6, 0, 1, NOW)
         assert other.open_history(eve, frame).plaintext == b"hello"
     records, _ = read_store.read_records(path, 1, bytes(32))
     (writers,) = records[0x63]
-    manifest = next(found.read_manifest(place, entry) for place, entry in version.entries.items() if entry[5] == 3)
-    assert (writers.generation, writers.writers) == (
-        1, [none(writer=ada, counter=manifest.counter, root=manifest.root)])
+    assert (writers.generation, writers.writers) == (1, wrote)
     assert records[0x67] == records[0x68] == []
 
 
