@@ -862,11 +862,12 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
         ended = []
         while items := other.take():
             for item in items:
-                ended += [item.backup] if item.event is pawl.Event.BACKUP_RESTORED else []
+                ended += [item] if item.event is pawl.Event.BACKUP_RESTORED else []
                 if not pawl.backup.serve(other, item, server):
                     other.ack(item.seq)
-        (end,) = ended
-        assert (end.imported + end.foreign, end.findings, end.writers, end.as_of_ns) == (6, 0, 1, NOW)
+        (item,) = ended
+        end = item.backup
+        assert (item.count, end.findings, end.writers, end.as_of_ns) == (6, 0, 1, NOW)
         assert other.open_history(eve, frame).plaintext == b"hello"
     records, _ = read_store.read_records(path, 1, bytes(32))
     (writers,) = records[0x63]
