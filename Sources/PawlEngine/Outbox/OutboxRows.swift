@@ -166,7 +166,7 @@ extension Transaction {
     func itemState(_ value: Bytes, at row: RowKey) throws(Failure) -> ItemState {
         guard !Sealer.isMark(value) else { return ItemState() }
         do throws(Failure) {
-            return try ItemState(decoding: sealer.open(value, for: row))
+            return try ItemState(decoding: open(value, at: row))
         } catch {
             guard error == .corrupt(.record) else { throw error }
             return ItemState()

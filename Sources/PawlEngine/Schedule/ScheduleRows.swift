@@ -279,7 +279,7 @@ extension Transaction {
     private func dueJob(_ row: RowKey, _ value: Bytes) throws(Failure) -> DueJob? {
         guard let (due, job) = row.job else { return nil }
         do throws(Failure) {
-            let record = try JobRecord(decoding: sealer.open(value, for: row))
+            let record = try JobRecord(decoding: open(value, at: row))
             return DueJob(job: job, due: due, record: record)
         } catch {
             guard error != .version else { return nil }

@@ -47,7 +47,17 @@ package final class Transaction {
 
     package func get(_ row: RowKey) throws(Failure) -> SecretBuffer? {
         var plaintext: SecretBuffer?
-        try getRaw(row) { (value) throws(Failure) in plaintext = try sealer.open(value, for: row) }
+        try getRaw(row) { (value) throws(Failure) in plaintext = try open(value, at: row) }
+        return plaintext
+    }
+
+    /// Not to be changed: somebody else may have it, too.
+    func open(_ value: Bytes, at row: RowKey) throws(Failure) -> SecretBuffer {
+        if let known = memory.values.plaintext(of: value, at: row) { return known }
+        let plaintext = try sealer.open(value, for: row)
+        if OpenedValues.areKept(row, value.count) {
+            memory.values.keep(plaintext, of: try SecretBuffer(copying: value), at: row)
+        }
         return plaintext
     }
 
@@ -145,6 +155,9 @@ package final class Transaction {
                     let nonce = Bytes(rebasing: nonces.bytes[first..<first + Seal.nonceSize])
                     let sealed = try sealer.seal(plaintext.bytes, for: row, nonce: nonce)
                     try port.put(key, sealed.bytes)
+                    if OpenedValues.areKept(row, sealed.count) {
+                        memory.values.keep(plaintext, of: sealed, at: row)
+                    }
                     withExtendedLifetime((plaintext, sealed)) {}
                 case .raw(let value):
                     try port.put(key, value.bytes)
@@ -171,6 +184,7 @@ package struct TracedStep {
 final class StoreMemory {
     /// When the schedule was last changed, as far as this handle has read; it may have been later.
     var lastChange: Int64?
+    var values = OpenedValues()
     /// Lanes of items that this handle has lent out, but requests', whose end somebody waits for.
     private var lanes: [UInt64: OutboxLane] = [:]
     private static let limit = 4_096

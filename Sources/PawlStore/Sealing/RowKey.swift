@@ -62,6 +62,14 @@ package enum RowKind: UInt8 {
     case clock = 0x53
     /// A job that was set aside: then kind of job, subject.
     case deadLetter = 0x54
+
+    /// Whether its values hold neither keys nor messages, so that a handle may keep them in memory.
+    package var isHarmless: Bool {
+        switch self {
+        case .ticket, .accountState, .peer, .item, .payload, .job, .jobTime, .clock: true
+        default: false
+        }
+    }
 }
 
 /// A key of the storage engine, or the prefix that a range of them shares.
