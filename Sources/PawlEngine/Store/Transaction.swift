@@ -11,6 +11,8 @@ package final class Transaction {
     let memory: StoreMemory
     private let counters: Counters
     private var writes: [(row: RowKey, value: Value)] = []
+    /// How many of them are sealed.
+    private var sealed = 0
     var schedule = ScheduleChange()
     var outbox = OutboxChange()
     /// Of accounts, as this call leaves them.
@@ -116,6 +118,7 @@ package final class Transaction {
     /// `plaintext` is not changed any more.
     package func put(_ row: RowKey, _ plaintext: SecretBuffer) {
         writes.append((row, .plain(plaintext)))
+        sealed += 1
     }
 
     /// A row whose key says it all.
@@ -144,15 +147,15 @@ package final class Transaction {
 
     func apply() throws(Failure) {
         // The nonces of all values at once, and none that outlives the commit.
-        let nonces = try SecretBuffer(count: writes.count * Seal.nonceSize)
+        let nonces = try SecretBuffer(count: sealed * Seal.nonceSize)
         fillRandom(nonces.mutableBytes)
-        for (number, (row, value)) in writes.enumerated() {
+        var reader = ByteReader(nonces.bytes)
+        for (row, value) in writes {
             counters.writes &+= 1
             try row.withBytes { (key) throws(Failure) in
                 switch value {
                 case .plain(let plaintext):
-                    let first = number * Seal.nonceSize
-                    let nonce = Bytes(rebasing: nonces.bytes[first..<first + Seal.nonceSize])
+                    let nonce = try reader.take(Seal.nonceSize)
                     let sealed = try sealer.seal(plaintext.bytes, for: row, nonce: nonce)
                     try port.put(key, sealed.bytes)
                     if OpenedValues.areKept(row, sealed.count) {
