@@ -17,9 +17,8 @@ extension RowKey {
         RowKey(.ready).appending(front.time.ordered).appending(front.seq).appending(lane)
     }
 
-    private func appending(_ lane: OutboxLane) -> RowKey {
-        let key = withUnsafeBytes(of: lane.kind.rawValue) { appending($0) }
-        return lane.id.withBytes { key.appending($0) }
+    private consuming func appending(_ lane: OutboxLane) -> RowKey {
+        appending(lane.kind.rawValue).appending(lane.id)
     }
 
     fileprivate var lane: OutboxLane? {

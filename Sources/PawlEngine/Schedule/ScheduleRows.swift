@@ -13,9 +13,8 @@ extension RowKey {
 
     static func deadLetter(_ job: Job) -> RowKey { RowKey(.deadLetter).appending(job) }
 
-    private func appending(_ job: Job) -> RowKey {
-        let key = withUnsafeBytes(of: job.kind.rawValue) { appending($0) }
-        return job.subject.withBytes { key.appending($0) }
+    private consuming func appending(_ job: Job) -> RowKey {
+        appending(job.kind.rawValue).appending(job.subject)
     }
 
     /// nil: of a kind that this Pawl does not know.

@@ -90,8 +90,13 @@ package struct RowKey: Hashable {
         return self
     }
 
+    package consuming func appending(_ id: Identifier) -> RowKey {
+        id.withBytes { storage.append(contentsOf: $0) }
+        return self
+    }
+
     /// Big endian, so that the order of keys is the order of numbers.
-    package consuming func appending(_ number: UInt64) -> RowKey {
+    package consuming func appending<T: FixedWidthInteger>(_ number: T) -> RowKey {
         withUnsafeBytes(of: number.bigEndian) { storage.append(contentsOf: $0) }
         return self
     }
