@@ -373,16 +373,15 @@ extension Transaction {
         if isThere { delete(row) }
     }
 
-    /// The earliest time in any row's key, whether this Pawl can read the row or not.
-    func earliestTime() throws(Failure) -> Int64? {
+    /// Whether a time is before all in rows' keys, whether this Pawl can read the rows or not.
+    func isFirst(_ time: Int64) throws(Failure) -> Bool {
+        if let lane = try firstReady(), lane.time <= time { return false }
         var job: Int64?
         try scanRaw(RowKey(.job)) { (row, _) in
             job = row.job?.due
             return job == nil
         }
-        let lane = try firstReady()?.time
-        guard let job, let lane else { return job ?? lane }
-        return min(job, lane)
+        return job.map { time < $0 } ?? true
     }
 
     /// What there is besides what can be done at once.

@@ -41,6 +41,7 @@ package final class Transaction {
         self.clock = clock
         self.counters = counters
         self.memory = memory
+        writes.reserveCapacity(16)
     }
 
     var canCheckpoint: Bool { port.canCheckpoint }
@@ -142,7 +143,7 @@ package final class Transaction {
         let earliest = min(due ?? Int64.max, ready ?? Int64.max)
         isUrgent = wakesWaiters
         guard !isUrgent, earliest < Int64.max else { return }
-        isUrgent = try earliest < earliestTime() ?? Int64.max
+        isUrgent = try isFirst(earliest)
     }
 
     func apply() throws(Failure) {
