@@ -244,7 +244,9 @@ extension Transaction {
         if let stored, let after = touched.change.after(stored) { return (stored, after) }
         var after: LaneChange.Front?
         try scanRaw(.items(of: lane)) { (row, value) throws(Failure) in
-            guard let seq = row.seq, stored == nil || !touched.change.removes(seq) else { return true }
+            guard let seq = row.seq, stored == nil || !touched.change.removes(seq) else {
+                return true
+            }
             let item = LaneChange.Front(seq: seq, state: try itemState(value, at: row))
             if stored == nil { stored = item }
             after = touched.change.after(item)
