@@ -1,3 +1,5 @@
+internal import CSodium
+
 /// Borrowed bytes. Whoever hands them out says how long they live.
 package typealias Bytes = UnsafeRawBufferPointer
 
@@ -95,9 +97,7 @@ package struct ByteWriter {
 extension UnsafeRawBufferPointer {
     /// Equal bytes. Not in constant time: for names, never for secrets.
     package func sameBytes(as other: Bytes) -> Bool {
-        guard count == other.count else { return false }
-        for index in 0..<count where self[index] != other[index] { return false }
-        return true
+        count == other.count && buffer_is_same(octets, other.octets, count) != 0
     }
 
     /// Valid UTF-8 without NUL, with a size in `sizes`: the rule of every name in Pawl.

@@ -104,7 +104,7 @@ extension Transaction {
     func erasePackage(_ account: Identifier, _ id: Identifier) throws(Failure) {
         delete(.package(account, id))
         for kind in [RowKind.oneTime, .welcome] {
-            try deleteAll(id.withBytes { RowKey.of(kind, account).appending($0) })
+            try deleteAll(RowKey.of(kind, account).appending(id))
         }
         try scheduleCheckpoint()
     }

@@ -17,9 +17,8 @@ extension RowKey {
         RowKey(.ready).appending(front.time.ordered).appending(front.seq).appending(lane)
     }
 
-    private func appending(_ lane: OutboxLane) -> RowKey {
-        let key = withUnsafeBytes(of: lane.kind.rawValue) { appending($0) }
-        return lane.id.withBytes { key.appending($0) }
+    private consuming func appending(_ lane: OutboxLane) -> RowKey {
+        appending(lane.kind.rawValue).appending(lane.id)
     }
 
     fileprivate var lane: OutboxLane? {
@@ -141,32 +140,54 @@ extension Transaction {
 
     /// The lane that can be taken from first, or the next one after a row of the index.
     func firstReady(after: RowKey? = nil) throws(Failure) -> ReadyLane? {
-        var first: ReadyLane?
-        try scanRaw(RowKey(.ready), after: after) { (row, _) throws(Failure) in
-            guard let (time, lane) = row.ready else { return true }
-            first = ReadyLane(row: row, time: time, lane: lane)
-            return false
-        }
-        return first
+        try readyLanes(after: after, limit: 1).first
     }
 
-    /// The first stored item of a lane, or the next one after `after`.
-    func nextItem(_ lane: OutboxLane, after: UInt64? = nil) throws(Failure) -> LaneChange.Front? {
-        var found: LaneChange.Front?
+    /// The same of more, in the order of their times.
+    func readyLanes(
+        after: RowKey?, limit: Int, now: Int64 = Int64.max
+    ) throws(Failure) -> [ReadyLane] {
+        var lanes: [ReadyLane] = []
+        try scanRaw(RowKey(.ready), after: after) { (row, _) throws(Failure) in
+            guard let (time, lane) = row.ready else { return true }
+            guard now >= time else { return false }
+            lanes.append(ReadyLane(row: row, time: time, lane: lane))
+            return lanes.count < limit
+        }
+        return lanes
+    }
+
+    /// At most `limit` stored items from the front of a lane, or after `after`, up to the first that cannot be taken.
+    func freeItems(
+        _ lane: OutboxLane, after: UInt64?, limit: Int, now: Int64
+    ) throws(Failure) -> [LaneChange.Front] {
+        var found: [LaneChange.Front] = []
         let start = after.map { RowKey.item(lane, $0) }
         try scanRaw(.items(of: lane), after: start) { (row, value) throws(Failure) in
             guard let seq = row.seq else { return true }
-            found = LaneChange.Front(seq: seq, state: try itemState(value, at: row))
-            return false
+            let state = try itemState(value, at: row)
+            guard state.canBeTaken(now: now) else { return false }
+            found.append(LaneChange.Front(seq: seq, state: state))
+            return found.count < limit
         }
         return found
+    }
+
+    /// Whether a lane has no item.
+    func isEmpty(_ lane: OutboxLane) throws(Failure) -> Bool {
+        var isEmpty = true
+        try scanRaw(.items(of: lane)) { (row, _) in
+            isEmpty = row.seq == nil
+            return isEmpty
+        }
+        return isEmpty
     }
 
     /// A new one is a mark. A damaged state counts as new: the item itself is elsewhere.
     func itemState(_ value: Bytes, at row: RowKey) throws(Failure) -> ItemState {
         guard !Sealer.isMark(value) else { return ItemState() }
         do throws(Failure) {
-            return try ItemState(decoding: sealer.open(value, for: row))
+            return try ItemState(decoding: open(value, at: row))
         } catch {
             guard error == .corrupt(.record) else { throw error }
             return ItemState()
@@ -198,9 +219,8 @@ extension Transaction {
         }
         var earliest: Int64?
         for (lane, touched) in outbox.lanes {
-            let stored = if let known = touched.stored { known } else { try nextItem(lane) }
+            let (stored, front) = try fronts(of: lane, touched)
             var before = stored.map { RowKey.ready(lane, $0) }
-            let front = try self.front(of: lane, first: stored, touched.change)
             let after = front.map { RowKey.ready(lane, $0) }
             if let met = touched.met {
                 delete(met)
@@ -216,14 +236,22 @@ extension Transaction {
         return earliest
     }
 
-    private func front(
-        of lane: OutboxLane, first: LaneChange.Front?, _ change: LaneChange
-    ) throws(Failure) -> LaneChange.Front? {
-        var stored = first
-        while let item = stored {
-            if let front = change.after(item) { return front }
-            stored = try nextItem(lane, after: item.seq)
+    /// What is at the front of a lane, and what is there after this call.
+    private func fronts(
+        of lane: OutboxLane, _ touched: OutboxChange.Lane
+    ) throws(Failure) -> (stored: LaneChange.Front?, after: LaneChange.Front?) {
+        var stored = touched.stored
+        if let stored, let after = touched.change.after(stored) { return (stored, after) }
+        var after: LaneChange.Front?
+        try scanRaw(.items(of: lane)) { (row, value) throws(Failure) in
+            guard let seq = row.seq, stored == nil || !touched.change.removes(seq) else {
+                return true
+            }
+            let item = LaneChange.Front(seq: seq, state: try itemState(value, at: row))
+            if stored == nil { stored = item }
+            after = touched.change.after(item)
+            return after == nil
         }
-        return change.firstAdded
+        return (stored, after ?? touched.change.firstAdded)
     }
 }

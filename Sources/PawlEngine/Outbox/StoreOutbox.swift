@@ -19,11 +19,14 @@ extension Store {
                 now: now(), lease: lease == 0 ? Self.leaseStandard : lease, limit: limit,
                 sizeLimit: Self.sizeLimit)
             var after: RowKey?
-            while !taking.isFull, let ready = try transaction.firstReady(after: after),
-                taking.now >= ready.time
-            {
-                try transaction.take(from: ready, &taking)
-                after = ready.row
+            while !taking.isFull {
+                let wanted = taking.left
+                let lanes = try transaction.readyLanes(after: after, limit: wanted, now: taking.now)
+                for ready in lanes where !taking.isFull {
+                    try transaction.take(from: ready, &taking)
+                }
+                guard lanes.count == wanted else { break }
+                after = lanes.last?.row
             }
             return taking.items
         }
@@ -88,6 +91,8 @@ private struct Taking {
     private(set) var items: [ItemRow] = []
     private var size = 0
     private(set) var isFull = false
+    /// How many more, at most; at least one.
+    var left: Int { max(limit - items.count, 1) }
 
     init(now: Int64, lease: Int64, limit: Int, sizeLimit: Int) {
         self.now = now
@@ -112,48 +117,60 @@ private struct Taking {
 extension Transaction {
     /// Hands out what is at the front of a lane.
     fileprivate func take(from ready: ReadyLane, _ taking: inout Taking) throws(Failure) {
-        let lane = ready.lane
         var last: UInt64?
-        while !taking.isFull, let front = try nextItem(lane, after: last) {
-            guard front.state.canBeTaken(now: taking.now) else {
+        while !taking.isFull {
+            let wanted = taking.left
+            let fronts = try freeItems(ready.lane, after: last, limit: wanted, now: taking.now)
+            if last == nil {
                 // The index is wrong if this is what it spoke of.
-                if last == nil { meet(ready) }
-                return
+                guard let first = fronts.first else { return meet(ready) }
+                outbox.lanes[ready.lane, default: .init()].stored = first
             }
-            if last == nil { outbox.lanes[lane, default: .init()].stored = front }
-            last = front.seq
-            var state = front.state
-            do throws(Failure) {
-                guard let item = try payload(front.seq), item.lane == lane else {
-                    throw .corrupt(.record)
+            for front in fronts {
+                guard try take(front, from: ready, &taking) else { return }
+            }
+            guard fronts.count == wanted else { return }
+            last = fronts.last?.seq
+        }
+    }
+
+    /// Hands out an item; false if none that comes behind it can be.
+    private func take(
+        _ front: LaneChange.Front, from ready: ReadyLane, _ taking: inout Taking
+    ) throws(Failure) -> Bool {
+        let lane = ready.lane
+        var state = front.state
+        do throws(Failure) {
+            guard let item = try payload(front.seq), item.lane == lane else {
+                throw .corrupt(.record)
+            }
+            state.lend(now: taking.now, for: taking.lease)
+            let row = ItemRow(
+                seq: front.seq, attempts: front.state.attempts, lease: state.free, item: item)
+            guard taking.add(row) else { return false }
+            meet(ready)
+            try change(lane, front.seq, to: state)
+            memory.lent(front.seq, from: lane)
+            return !taking.isFull
+        } catch {
+            meet(ready)
+            switch error {
+            case .corrupt:
+                // It cannot be handed out and must not hold up its lane. What is left of it stays
+                // for verify to name.
+                removeState(lane, front.seq)
+                if lane.kind == .backup, var machine = try readableBackup(of: lane.id) {
+                    try step(lane.id, &machine, .requestsLost)
                 }
-                state.lend(now: taking.now, for: taking.lease)
-                let row = ItemRow(
-                    seq: front.seq, attempts: front.state.attempts, lease: state.free, item: item)
-                guard taking.add(row) else { return }
-                meet(ready)
+                return true
+            case .version:
+                // A newer Pawl's, which can hand it out.
+                state.fail(now: taking.now, wait: 0, random: randomNumber())
                 try change(lane, front.seq, to: state)
-                memory.lent(front.seq, from: lane)
-            } catch {
-                meet(ready)
-                switch error {
-                case .corrupt:
-                    // It cannot be handed out and must not hold up its lane. What is left of it stays
-                    // for verify to name.
-                    removeState(lane, front.seq)
-                    if lane.kind == .backup, var machine = try readableBackup(of: lane.id) {
-                        try step(lane.id, &machine, .requestsLost)
-                    }
-                case .version:
-                    // A newer Pawl's, which can hand it out.
-                    state.fail(now: taking.now, wait: 0, random: randomNumber())
-                    try change(lane, front.seq, to: state)
-                    return
-                default: throw error
-                }
+                return false
+            default: throw error
             }
         }
-        if last == nil { meet(ready) }
     }
 
     /// An item that is or was in the outbox; nil if it is settled.

@@ -13,9 +13,8 @@ extension RowKey {
 
     static func deadLetter(_ job: Job) -> RowKey { RowKey(.deadLetter).appending(job) }
 
-    private func appending(_ job: Job) -> RowKey {
-        let key = withUnsafeBytes(of: job.kind.rawValue) { appending($0) }
-        return job.subject.withBytes { key.appending($0) }
+    private consuming func appending(_ job: Job) -> RowKey {
+        appending(job.kind.rawValue).appending(job.subject)
     }
 
     /// nil: of a kind that this Pawl does not know.
@@ -279,7 +278,7 @@ extension Transaction {
     private func dueJob(_ row: RowKey, _ value: Bytes) throws(Failure) -> DueJob? {
         guard let (due, job) = row.job else { return nil }
         do throws(Failure) {
-            let record = try JobRecord(decoding: sealer.open(value, for: row))
+            let record = try JobRecord(decoding: open(value, at: row))
             return DueJob(job: job, due: due, record: record)
         } catch {
             guard error != .version else { return nil }
@@ -374,16 +373,15 @@ extension Transaction {
         if isThere { delete(row) }
     }
 
-    /// The earliest time in any row's key, whether this Pawl can read the row or not.
-    func earliestTime() throws(Failure) -> Int64? {
+    /// Whether a time is before all in rows' keys, whether this Pawl can read the rows or not.
+    func isFirst(_ time: Int64) throws(Failure) -> Bool {
+        if let lane = try firstReady(), lane.time <= time { return false }
         var job: Int64?
         try scanRaw(RowKey(.job)) { (row, _) in
             job = row.job?.due
             return job == nil
         }
-        let lane = try firstReady()?.time
-        guard let job, let lane else { return job ?? lane }
-        return min(job, lane)
+        return job.map { time < $0 } ?? true
     }
 
     /// What there is besides what can be done at once.

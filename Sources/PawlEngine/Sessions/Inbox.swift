@@ -15,7 +15,8 @@ final class Inbox {
     private var graves: [SessionHalf: Session] = [:]
     private var peers: [RowKey: OpenPeer] = [:]
     private var welcomes: [RowKey: SessionHalf] = [:]
-    private var own: (record: AccountRecord, state: AccountState)?
+    private var record: AccountRecord?
+    private var state: AccountState?
     private var isStateChanged = false
     private var spentKeys: Set<RowKey> = []
 
@@ -31,7 +32,7 @@ final class Inbox {
             let frame = try Frame(bytes)
             guard let part = frame.welcome else {
                 guard let session = try session(frame.session) else {
-                    _ = try ownRecords()
+                    _ = try ownRecord()
                     try answerClosed(frame)
                     throw .notFound
                 }
@@ -180,7 +181,7 @@ final class Inbox {
             frame.welcome == nil && (session.side == .initiator || session.hasSent)
         // Before the message counts: a damaged row that is met here must refuse it whole.
         if decision.outcome.committed != nil || opened.closed != nil,
-            try ownRecords().state.keepsHistory
+            try ownState().keepsHistory
         {
             try session.keepHistory()
         }
@@ -259,11 +260,11 @@ final class Inbox {
         guard !entry.isOutbound else {
             return try transaction.cancel(Job(.setUpDeadline, entry.id))
         }
-        var records = try ownRecords()
+        var state = try ownState()
         // A receive-only session keeps its last deadline.
         if entry.isSendable { try transaction.cancel(Job(.sessionEnd, entry.id)) }
-        records.state.removeUnconfirmed()
-        own = records
+        state.removeUnconfirmed()
+        self.state = state
         isStateChanged = true
     }
 
@@ -278,15 +279,15 @@ final class Inbox {
     private func accept(
         _ frame: Frame, _ welcome: Welcome, _ row: RowKey, _ keeps: Bool
     ) throws(Failure) -> Store.Received {
-        var records = try ownRecords()
-        let own = try SetUp.Own(account: account, record: records.record)
+        let own = try SetUp.Own(account: account, record: ownRecord())
+        var state = try ownState()
         let found = try privateHalves(welcome)
         let millis = Store.milliseconds(now)
         guard millis <= found.package.notAfter.addingSaturated(KeyPackage.clockSkew) else {
             throw .time
         }
         try SetUp.check(welcome, own, found.package)
-        guard welcome.suite >= records.state.minSuite else { throw .state(.suite) }
+        guard welcome.suite >= state.minSuite else { throw .state(.suite) }
         let initiator = welcome.initiator
         let peerRow = try transaction.peerRow(account, initiator.name)
         let known = try peer(peerRow)
@@ -296,12 +297,12 @@ final class Inbox {
         let isWaiting = try peer.isWaiting(initiator.keys)
         if let surplus = peer.surplus, open[SessionHalf(surplus)] == nil {
             if peer.entry(surplus)?.isUnconfirmedInbound == true {
-                records.state.removeUnconfirmed()
+                state.removeUnconfirmed()
             }
             peer.end(surplus)
             ended = surplus
         }
-        try records.state.addUnconfirmed()
+        try state.addUnconfirmed()
         try peer.checkRoom(isWaiting: isWaiting)
 
         // Only now the agreements, which cost most.
@@ -322,10 +323,10 @@ final class Inbox {
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
         let fresh = OpenSession(session)
-        if records.state.keepsHistory { try session.keepHistory(isNew: true) }
+        if state.keepsHistory { try session.keepHistory(isNew: true) }
         try commit(opened, frame, decision, fresh, shared, keeps)
         open[session.half] = fresh
-        self.own = records
+        self.state = state
         isStateChanged = true
         welcomes[row] = session.half
         try session.id.withBytes { (id) throws(Failure) in try transaction.put(row, id) }
@@ -389,11 +390,18 @@ final class Inbox {
 
     // MARK: Records
 
-    private func ownRecords() throws(Failure) -> (record: AccountRecord, state: AccountState) {
-        if let own { return own }
-        let records = try transaction.ownRecords(account)
-        own = records
-        return records
+    private func ownRecord() throws(Failure) -> AccountRecord {
+        if let record { return record }
+        let record = try transaction.accountRecord(account)
+        self.record = record
+        return record
+    }
+
+    private func ownState() throws(Failure) -> AccountState {
+        if let state { return state }
+        let state = try transaction.accountState(account)
+        self.state = state
+        return state
     }
 
     /// A peer's record, as this call has changed it.
@@ -429,8 +437,8 @@ final class Inbox {
         for (row, peer) in peers where peer.isChanged {
             try transaction.put(peer.record, at: row, before: peer.stored, now: now)
         }
-        if isStateChanged, let own {
-            try transaction.put(.accountState(account), own.state.encoded())
+        if isStateChanged, let state {
+            try transaction.put(.accountState(account), state.encoded())
         }
     }
 

@@ -7,13 +7,13 @@ extension RowKey {
     static func accountState(_ account: Identifier) -> RowKey { of(.accountState, account) }
 
     static func package(_ account: Identifier, _ package: Identifier) -> RowKey {
-        package.withBytes { of(.package, account).appending($0) }
+        of(.package, account).appending(package)
     }
 
     static func oneTime(
         _ account: Identifier, _ package: Identifier, _ number: UInt32
     ) -> RowKey {
-        package.withBytes { of(.oneTime, account).appending($0) }.appending(UInt64(number))
+        of(.oneTime, account).appending(package).appending(UInt64(number))
     }
 
     static func welcome(
@@ -21,8 +21,7 @@ extension RowKey {
     ) throws(Failure) -> RowKey {
         let hash = try SecretBuffer(count: 16)
         try KeyedHash.hash(into: hash.mutableBytes, key: .empty, welcome.ephemeral)
-        return welcome.package.withBytes { of(.welcome, account).appending($0) }
-            .appending(hash.bytes)
+        return of(.welcome, account).appending(welcome.package).appending(hash.bytes)
     }
 
     static func session(_ id: Identifier) -> RowKey { of(.session, id) }
@@ -54,12 +53,12 @@ extension RowKey {
 
     /// All keys of late messages of an epoch.
     static func skipped(_ id: Identifier, epoch: UInt32) -> RowKey {
-        withUnsafeBytes(of: epoch.bigEndian) { of(.skipped, id).appending($0) }
+        of(.skipped, id).appending(epoch)
     }
 
     /// A kind and an id.
     static func of(_ kind: RowKind, _ id: Identifier) -> RowKey {
-        id.withBytes { RowKey(kind).appending($0) }
+        RowKey(kind).appending(id)
     }
 
     /// 16 bytes of the key, `offset` bytes behind the kind.

@@ -88,7 +88,7 @@ extension Store {
     /// Nothing came back: the same once more, unless it has not left yet.
     func retryRekey(_ session: Session, _ transaction: Transaction) throws(Failure) {
         let outgoing = outgoing(transaction)
-        guard try transaction.nextItem(OutboxLane(.control, session.id)) == nil else {
+        guard try transaction.isEmpty(OutboxLane(.control, session.id)) else {
             return try outgoing.planRetry(session, after: Pace.absence)
         }
         try outgoing.follow(session.retry(), of: session)

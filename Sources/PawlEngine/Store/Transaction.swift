@@ -11,6 +11,8 @@ package final class Transaction {
     let memory: StoreMemory
     private let counters: Counters
     private var writes: [(row: RowKey, value: Value)] = []
+    /// How many of them are sealed.
+    private var sealed = 0
     var schedule = ScheduleChange()
     var outbox = OutboxChange()
     /// Of accounts, as this call leaves them.
@@ -40,6 +42,7 @@ package final class Transaction {
         self.clock = clock
         self.counters = counters
         self.memory = memory
+        writes.reserveCapacity(16)
     }
 
     var canCheckpoint: Bool { port.canCheckpoint }
@@ -48,7 +51,17 @@ package final class Transaction {
 
     package func get(_ row: RowKey) throws(Failure) -> SecretBuffer? {
         var plaintext: SecretBuffer?
-        try getRaw(row) { (value) throws(Failure) in plaintext = try sealer.open(value, for: row) }
+        try getRaw(row) { (value) throws(Failure) in plaintext = try open(value, at: row) }
+        return plaintext
+    }
+
+    /// Not to be changed: somebody else may have it, too.
+    func open(_ value: Bytes, at row: RowKey) throws(Failure) -> SecretBuffer {
+        if let known = memory.values.plaintext(of: value, at: row) { return known }
+        let plaintext = try sealer.open(value, for: row)
+        if OpenedValues.areKept(row, value.count) {
+            memory.values.keep(plaintext, of: try SecretBuffer(copying: value), at: row)
+        }
         return plaintext
     }
 
@@ -107,6 +120,7 @@ package final class Transaction {
     /// `plaintext` is not changed any more.
     package func put(_ row: RowKey, _ plaintext: SecretBuffer) {
         writes.append((row, .plain(plaintext)))
+        sealed += 1
     }
 
     /// A row whose key says it all.
@@ -131,22 +145,25 @@ package final class Transaction {
         let earliest = min(due ?? Int64.max, ready ?? Int64.max)
         isUrgent = wakesWaiters
         guard !isUrgent, earliest < Int64.max else { return }
-        isUrgent = try earliest < earliestTime() ?? Int64.max
+        isUrgent = try isFirst(earliest)
     }
 
     func apply() throws(Failure) {
         // The nonces of all values at once, and none that outlives the commit.
-        let nonces = try SecretBuffer(count: writes.count * Seal.nonceSize)
+        let nonces = try SecretBuffer(count: sealed * Seal.nonceSize)
         fillRandom(nonces.mutableBytes)
-        for (number, (row, value)) in writes.enumerated() {
+        var reader = ByteReader(nonces.bytes)
+        for (row, value) in writes {
             counters.writes &+= 1
             try row.withBytes { (key) throws(Failure) in
                 switch value {
                 case .plain(let plaintext):
-                    let first = number * Seal.nonceSize
-                    let nonce = Bytes(rebasing: nonces.bytes[first..<first + Seal.nonceSize])
+                    let nonce = try reader.take(Seal.nonceSize)
                     let sealed = try sealer.seal(plaintext.bytes, for: row, nonce: nonce)
                     try port.put(key, sealed.bytes)
+                    if OpenedValues.areKept(row, sealed.count) {
+                        memory.values.keep(plaintext, of: sealed, at: row)
+                    }
                     withExtendedLifetime((plaintext, sealed)) {}
                 case .raw(let value):
                     try port.put(key, value.bytes)
@@ -173,6 +190,7 @@ package struct TracedStep {
 final class StoreMemory {
     /// When the schedule was last changed, as far as this handle has read; it may have been later.
     var lastChange: Int64?
+    var values = OpenedValues()
     /// Lanes of items that this handle has lent out, but requests', whose end somebody waits for.
     private var lanes: [UInt64: OutboxLane] = [:]
     private static let limit = 4_096

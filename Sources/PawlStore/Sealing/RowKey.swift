@@ -68,18 +68,26 @@ package enum RowKind: UInt8 {
     case backupChange = 0x61
     /// What is known of an item: then account id, key of the row that is backed up.
     case backupItem = 0x62
-    /// The newest manifests that are known of a version: then account id, generation.
+    /// The newest manifests that are known of a version: then account id, generation, start of its hash.
     case backupWriters = 0x63
     /// Credentials that are backed up: then user, project (zeros: all), account id.
     case backupScope = 0x64
     /// How far the own listing is: then account id.
     case backupListing = 0x65
-    /// A page of it: then account id, generation, number.
+    /// A page of it: then account id, generation, start of the version's hash, number.
     case backupPage = 0x66
     /// What a server had at a place, while a restore is under way: then account id, place.
     case backupShown = 0x67
     /// A manifest, or a page of a listing, of the same: then account id, writer, 0 or number of the page + 1.
     case backupSeen = 0x68
+
+    /// Whether its values hold neither keys nor messages, so that a handle may keep them in memory.
+    package var isHarmless: Bool {
+        switch self {
+        case .ticket, .accountState, .peer, .item, .payload, .job, .jobTime, .clock: true
+        default: false
+        }
+    }
 }
 
 /// A key of the storage engine, or the prefix that a range of them shares.
@@ -100,8 +108,13 @@ package struct RowKey: Hashable {
         return self
     }
 
+    package consuming func appending(_ id: Identifier) -> RowKey {
+        id.withBytes { storage.append(contentsOf: $0) }
+        return self
+    }
+
     /// Big endian, so that the order of keys is the order of numbers.
-    package consuming func appending(_ number: UInt64) -> RowKey {
+    package consuming func appending<T: FixedWidthInteger>(_ number: T) -> RowKey {
         withUnsafeBytes(of: number.bigEndian) { storage.append(contentsOf: $0) }
         return self
     }
