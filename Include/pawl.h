@@ -1502,8 +1502,9 @@ typedef struct pawl_backup_request {
     uint8_t place[PAWL_BACKUP_PLACE_SIZE]; /* _ITEM */
 } pawl_backup_request;
 
-/* What a server has at a place. Of two at one place it keeps the one whose (first, order) is lower, and of two that are
- * alike in that the one that is there. Who writes a server finds both in the bytes: pawl_backup_entry_rank. */
+/* What a server has at a place. Of two at one place it keeps the one whose first is lower, or else whose order is (of that
+ * the highest two bits matter, the others make it the same one everywhere), and of two that are alike in both the one that
+ * is there. Who writes a server finds both in the bytes: pawl_backup_entry_rank. */
 typedef struct pawl_backup_entry {
     uint32_t struct_size;
     uint32_t first; /* below 2^31, as the other; both may be zero in a reply */

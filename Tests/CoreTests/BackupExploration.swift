@@ -293,7 +293,8 @@ final class BackupExploration {
             }
             let isEnabled = try Self.machine(world.bytes).intent
             let refused = try step(
-                .secretReceived(secret, highest: 0, request: UInt64(place + 1), isOwn: true), &world)
+                .secretReceived(secret, highest: 0, request: UInt64(place + 1), isOwn: true), &world
+            )
             guard try Self.machine(world.bytes).intent == isEnabled else {
                 throw Wrong("a secret changes what is wanted")
             }

@@ -32,7 +32,8 @@ extension Store {
         let before = found
         let incoming = Incoming(
             account: item.account, version: download.version, keys: keys,
-            isRestore: download.cursor != nil, place: download.place, isActive: download.version == machine.active)
+            isRestore: download.cursor != nil, place: download.place,
+            isActive: download.version == machine.active)
         var start = 0
         while start < reply.entries.count {
             let end = min(start + Self.chunkSize, reply.entries.count)

@@ -45,7 +45,9 @@ extension Transaction {
                     session: session.id, epoch: change.epoch, direction: change.direction))
             if let record = try HistoryRecord.encode(change, of: session) {
                 put(row, record)
-                if change.isClosed { try noteClosed(row, HistoryRecord(decoding: record), of: session.account) }
+                if change.isClosed {
+                    try noteClosed(row, HistoryRecord(decoding: record), of: session.account)
+                }
             } else if var record = try readable(row, HistoryRecord.init), !record.isClosed {
                 record.apply(change)
                 try put(row, record.encoded())
