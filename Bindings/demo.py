@@ -195,6 +195,7 @@ def restore(file: str, folder: str) -> None:
     opened, control = 0, 0
     with pawl.Store.open(path, key=key(), create=True) as store:
         account = store.create_account("bob")
+        store.include_in_backup(account, scope)
         store.recover_backup(account, pawl.RecoveryKey(recovery.text.upper()))
         settle(store, server)
         store.restore_backup(account)

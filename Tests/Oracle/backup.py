@@ -16,7 +16,8 @@ LIMIT = 2**31 - 1
 OWN, IMPORTED, MANIFEST, PAGE = 1, 2, 3, 4
 PAGE_SIZE = 128
 DELETED, CREDENTIAL, HISTORY = 0, 1, 2
-MINUTE = 60_000_000_000
+SECOND = 10**9
+EPOCH = 1_735_689_600 * SECOND  # 2025-01-01T00:00:00Z
 
 
 def hashed(label: str, *inputs: bytes, size: int = 32) -> bytes:
@@ -58,7 +59,7 @@ def history_name(session: bytes, epoch: int, by_responder: bool) -> bytes:
 
 
 def credential_first(time: int, before: Optional[int] = None) -> int:
-    first = LIMIT - min(max(time, 0) // MINUTE, LIMIT)
+    first = LIMIT - min(max(time - EPOCH, 0) // SECOND, LIMIT)
     return first if before is None else min(first, max(before - 1, 0))
 
 
@@ -107,6 +108,7 @@ class Page:
     writer: bytes
     number: int
     entries: List[Listed]
+    counter: int
 
 
 class Backup:
@@ -181,12 +183,14 @@ class Backup:
 
     def write_page(self, page: Page) -> Tuple[bytes, bytes]:
         return self.page_place(page.writer, page.number), (
-            header(LIMIT - len(page.entries), PAGE) + page.writer + struct.pack("<Q", page.number)
+            header(LIMIT - min(page.counter, LIMIT), PAGE) + page.writer + struct.pack("<Q", page.number)
             + b"".join(listed.encode() for listed in page.entries))
 
     def read_page(self, place: bytes, entry: bytes) -> Page:
-        r = Reader(entry[6:])
-        found = Page(r.take(16), r.number("Q"), [])
+        r = Reader(entry[1:])
+        counter = LIMIT - r.number("I")
+        assert r.number("B") == PAGE
+        found = Page(r.take(16), r.number("Q"), [], counter)
         while r.at < len(r.data):
             found.entries.append(Listed(
                 r.number("Q"), r.take(16), r.number("I"), r.number("B"), r.take(32)))
@@ -204,16 +208,16 @@ class Backup:
                 others: Tuple[Tuple[bytes, int], ...] = ()) -> Dict[bytes, bytes]:
         """All that one writer puts on a server: items, their listing, and the manifest."""
         entries, listing = {}, []
+        counter = max([item.number for item in items] + [item.number for item in unlisted] + [0]) + 1
         for item in items:
             place, entry = self.seal(item)
             entries[place] = entry
             listing.append(Listed(item.number, place, *rank(entry)))
         for at in range(0, len(listing), PAGE_SIZE):
             place, entry = self.write_page(
-                Page(writer, at // PAGE_SIZE, listing[at:at + PAGE_SIZE]))
+                Page(writer, at // PAGE_SIZE, listing[at:at + PAGE_SIZE], counter))
             entries[place] = entry
         entries.update(self.seal(item) for item in unlisted)
-        counter = max([item.number for item in items] + [item.number for item in unlisted] + [0]) + 1
         place, entry = self.write_manifest(Manifest(
             writer, counter, time, len(listing), self.root(listing), sorted(others)))
         entries[place] = entry

@@ -23,7 +23,7 @@ from backup import IMPORTED, MANIFEST, OWN, PAGE, Backup, Item, credential_first
 from libpawl import FLAGS, ID, address, struct as struct_of  # noqa: E402
 from read_store import NEVER, Credential  # noqa: E402
 
-NOW = 1_700_000_000_000  # milliseconds
+NOW = 1_800_000_000_000  # milliseconds
 MS = 1_000_000
 SECRET = bytes(range(32))
 WRITER = bytes(range(100, 116))
@@ -40,7 +40,7 @@ State = struct_of(
     ("server_generation", c_uint64), ("key_generation", c_uint64), ("hash", c_char * 32), ("server_hash", c_char * 32),
     ("key_hash", c_char * 32), *((name, c_uint64) for name in ("server_items", "pending", "acknowledged")),
     ("retry", c_int64), *((name, c_uint64) for name in (
-        "imported", "known", "improved", "undecryptable", "malformed", "findings", "writers")), ("as_of", c_int64))
+        "imported", "known", "improved", "undecryptable", "malformed", "foreign", "findings", "writers")), ("as_of", c_int64))
 Request = struct_of(("what", c_uint32), "version", "body", ("entry_count", c_size_t), ("place", c_char * 16))
 Entry = struct_of(("first", c_uint32), ("order", c_uint32), FLAGS, ("place", c_char * 16), "bytes")
 Reply = struct_of(("result", c_uint32), ("until", c_int64), ("count", c_uint64), "version", "body",
@@ -240,6 +240,8 @@ def test_the_oracle_opens_what_pawl_uploads(devices: Make) -> None:
     numbers = [listed.number for listed in listing]
     assert numbers == sorted(set(numbers)) and [page.number for page in pages] == list(range(len(pages)))
     assert all(len(page.entries) == 128 for page in pages[:-1])
+    assert all(page.counter > page.entries[-1].number for page in pages)
+    assert pages[-1].counter == manifest.counter
     assert (manifest.writer, manifest.count, manifest.root) == (ada.account, len(listing), found.root(listing))
     assert manifest.others == [] and manifest.time == ada.time * MS and manifest.counter > max(numbers)
     by_number = {listed.number: listed for listed in listing}
@@ -260,7 +262,7 @@ def test_the_oracle_opens_what_pawl_uploads(devices: Make) -> None:
         return credentials.pop(credential_name(b"user", b"project", name))
 
     early, late = credential_first(NOW * MS), credential_first(ada.time * MS)
-    assert early - late == 10
+    assert early - late == 600
     assert (one(b"name 9").content, one(b"name 7").first) == (b"\x00", late)
     row = read_store.credential(one(b"name 8").content[1:])
     assert (row.user, row.project, row.name, row.secret, row.purge) == ("user", "project", "name 8", b"b", NEVER)
@@ -305,6 +307,7 @@ def test_pawl_restores_what_the_oracle_writes(devices: Make, count: int) -> None
     gone = Item(credential_name(b"user", b"project", b"gone"), WRITER, count + 2, 5, OWN, b"\x00")
     server.show(written.body, written.written(WRITER, [*items, large, gone], NOW * MS - 5))
     ada = devices("ada", server)
+    ada.include(b"user", b"project")
     ada.key("recover", SECRET)
     end = ada.restore()
     assert (end.imported, end.undecryptable, end.malformed, end.findings, end.writers, end.as_of) == (
@@ -364,6 +367,7 @@ def test_what_others_with_the_secret_do_is_found(devices: Make) -> None:
         return sorted(set(ada.findings()))
 
     server.show(written.body, written.written(WRITER, good, 5))
+    ada.include(b"user", b"project")
     ada.key("recover", SECRET)
     assert ada.restore().findings == 0
     # Numbers that its writer gave to nothing, and to something else.

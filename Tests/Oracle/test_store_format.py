@@ -769,7 +769,7 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     asked = the(records[0x42], lane=BACKUP + ada)
     assert (asked.what, asked.count, asked.body) == (CURRENT, 1, b"\x00")
     report = the(records[0x42], what=STATUS)
-    assert (report.count, report.account, len(report.body)) == (1, ada, 228)
+    assert (report.count, report.account, len(report.body)) == (1, ada, 236)
     assert report.body[:12] == b"\x01" + (1).to_bytes(8, "little") + b"\x01\x01\x02"
     serve(store, 1)
     asked = the(world.records()[1][0x42], lane=BACKUP + ada)
@@ -809,17 +809,28 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     assert {(r.user + r.project, r.user_name, r.project_name) for r in records[0x64]} == {
         (keys.path("ada", "engine"), b"ada", b"engine"), (keys.path("user") + bytes(16), b"user", b"")}
     (listing,), (page,) = records[0x65], records[0x66]
-    assert vars(listing) == {
-        "account": ada, "version": found.hash, "count": 6, "last": 6, "root": bytes(32)}
     (listed,) = (found.read_page(place, entry) for place, entry in version.entries.items() if entry[5] == 4)
-    assert (page.generation, page.number) == (1, 0)
+    manifest = next(found.read_manifest(place, entry) for place, entry in version.entries.items() if entry[5] == 3)
+    # As it was before the last batch, and with it.
+    assert (listing.account, listing.version, 0 <= listing.count < 6) == (ada, found.hash, True)
+    assert (listing.full, listing.root) == (bytes(32), found.root(listed.entries[:listing.count]))
+    assert listing.up_to == ([0] + [one.number for one in listed.entries])[listing.count]
+    assert (listing.now_count, listing.now_up_to, listing.now_full) == (6, 6, bytes(32))
+    assert (listing.now_root, listing.now_up_to + 1) == (manifest.root, manifest.counter)
+    assert listed.counter == manifest.counter
+    assert (page.generation, page.version, page.number) == (1, found.hash[:8], 0)
     assert page.entries == b"".join(one.encode() for one in listed.entries)
-    assert records[0x63] == records[0x67] == records[0x68] == []
+    wrote = none(writer=ada, counter=manifest.counter, root=manifest.root)
+    (writers,) = records[0x63]
+    assert vars(writers) == {"account": ada, "generation": 1, "version": found.hash[:8], "writers": [wrote]}
+    assert records[0x67] == records[0x68] == []
     assert [job for job in jobs(records) if job[0] == 14] == []
 
     path = str(tmp_path / "fresh.pawl")
     with pawl.Store.open(path, key=pawl.RawKey(RAW), create=True, clock=lambda: world.now) as fresh:
         eve = fresh.create_account("ada")
+        fresh.include_in_backup(eve, SCOPE)
+        fresh.include_in_backup(eve, pawl.Scope("user"), all_projects=True)
         fresh.recover_backup(eve, pawl.RawKey(secret))
         serve(fresh)
         fresh.restore_backup(eve)
@@ -851,6 +862,8 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     read_store.write(path, bytes(32), [], read_store.accounts(str(tmp_path / "fresh.pawl"), 1, RAW), records)
     with pawl.Store.open(path, key=pawl.RawKey(bytes(32)), clock=lambda: world.now) as other:
         assert other.verify() == []
+        other.include_in_backup(eve, SCOPE)
+        other.include_in_backup(eve, pawl.Scope("user"), all_projects=True)
         other.restore_backup(eve)
         world.now += 60 * SECOND
         ended = []
@@ -860,13 +873,12 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
                 if not pawl.backup.serve(other, item, server):
                     other.ack(item.seq)
         (end,) = ended
-        assert (end.imported, end.findings, end.writers, end.as_of_ns) == (6, 0, 1, NOW)
+        assert (end.imported, end.foreign, end.findings) == (6, 0, 0)
+        assert (end.writers, end.as_of_ns) == (1, NOW)
         assert other.open_history(eve, frame).plaintext == b"hello"
     records, _ = read_store.read_records(path, 1, bytes(32))
     (writers,) = records[0x63]
-    manifest = next(found.read_manifest(place, entry) for place, entry in version.entries.items() if entry[5] == 3)
-    assert (writers.generation, writers.writers) == (
-        1, [none(writer=ada, counter=manifest.counter, root=manifest.root)])
+    assert vars(writers) == {"account": eve, "generation": 1, "version": found.hash[:8], "writers": [wrote]}
     assert records[0x67] == records[0x68] == []
 
 
