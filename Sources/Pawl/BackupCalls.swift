@@ -20,8 +20,9 @@ extension Account {
         }
     }
 
-    /// Makes the next version, with another secret, whatever there is, fills it, and then deletes the
-    /// one before. Takes the same time however much is to be uploaded.
+    /// Makes the next version, with another secret, whatever there is, and fills it. Takes the same
+    /// time however much is to be uploaded. The version before is deleted then, if all that is in it is
+    /// here: if this account made it, or has restored it to its end.
     ///
     /// - Parameters:
     ///   - key: as in ``createBackup(with:escrow:)``.
@@ -91,9 +92,9 @@ extension Account {
 
     // MARK: What is backed up
 
-    /// Backs up the credentials of a scope from now on, those that are there and those to come. A
-    /// deleted one leaves the server, too, and an expired one. History is backed up if it is kept,
-    /// see ``keepHistory(_:)``.
+    /// Backs up the credentials of a scope from now on, those that are there and those to come, and has
+    /// them come back in a restore. A deleted one leaves the server, too, and an expired one. History
+    /// is backed up if it is kept, see ``keepHistory(_:)``.
     ///
     /// - Throws: ``PawlError/Code/exists``, ``PawlError/Reason/stateBatch`` (the store has a vault),
     ///   ``PawlError/Reason/misuseUser``, ``PawlError/Reason/misuseProject``.
@@ -132,10 +133,12 @@ extension Account {
 
     /// Fetches all that the active version has, page by page, or goes on where that was stopped. What
     /// is here and as good stays: a credential that was updated as late, history that reaches as far
-    /// back. ``Item/Event/backupRestored(_:)`` comes at its end.
+    /// back. Credentials come back of scopes that were included. Nothing is uploaded until it is over,
+    /// unless it fails again and again. ``Item/Event/backupRestored(_:)`` comes at its end.
     ///
     /// - Parameter acceptOlder: if no version is active, from an older one that is offered, see
     ///   ``Backup/canRestoreOlder``.
+    /// - Throws: ``PawlError/Reason/stateBatch`` (the store has a vault).
     public func restoreBackup(acceptOlder: Bool = false) async throws(PawlError) {
         try await store.run { calls throws(PawlError) in
             try calls.restoreBackup(id, acceptOlder: acceptOlder)
@@ -149,19 +152,20 @@ extension Account {
         }
     }
 
-    /// Fetches one credential, in front of all others.
+    /// Fetches one credential.
     ///
     /// - Throws: ``PawlError/Reason/stateBackup`` (no version is active),
-    ///   ``PawlError/Reason/misuseName``.
+    ///   ``PawlError/Reason/stateBatch`` (the store has a vault), ``PawlError/Reason/misuseName``.
     public func fetchFromBackup(_ name: String, in scope: Scope) async throws(PawlError) {
         try await store.run { calls throws(PawlError) in
             try calls.fetchFromBackup(id, name, scope)
         }
     }
 
-    /// Fetches the history of both directions of an epoch, in front of all others.
+    /// Fetches the history of both directions of an epoch.
     ///
-    /// - Throws: ``PawlError/Reason/stateBackup`` (no version is active).
+    /// - Throws: ``PawlError/Reason/stateBackup`` (no version is active),
+    ///   ``PawlError/Reason/stateBatch`` (the store has a vault).
     public func fetchFromBackup(
         session: Session.ID, epoch: UInt32
     ) async throws(PawlError) {

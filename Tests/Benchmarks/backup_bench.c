@@ -124,7 +124,9 @@ static void note_memory(backup_server *of, const pawl_backup_request *request, p
 
 static void begin_restore(pawl_store *store, uint8_t account[PAWL_ACCOUNT_ID_SIZE]) {
     pawl_key key = secret_key();
+    pawl_scope scope = scope_here();
     must(pawl_account_create(store, "ada", 3, account), "account");
+    must(pawl_backup_include(store, account, &scope, 0), "include");
     must(pawl_backup_recover(store, account, &key), "recover");
     serve(store, 0);
     must(pawl_backup_restore(store, account, 0), "restore");

@@ -79,7 +79,7 @@ static void a_lost_store_comes_back(setup *s) {
 
     device *fresh = device_new(server, kind, "ada");
     ANSWERS(PAWL_NOT_FOUND, pawl_backup_get(STORE(fresh), ACCOUNT(fresh), &(pawl_backup)PAWL_INIT(pawl_backup)));
-    pawl_backup end = restore_with(fresh, text);
+    pawl_backup end = restore_with(fresh, text, &scope);
     /* That it is deleted is known already. */
     CHECK(end.imported == 5 && end.known == 1 && end.improved == 0);
     CHECK(end.undecryptable == 0 && end.malformed == 0 && end.findings == 0);
@@ -119,7 +119,7 @@ static void a_lost_store_comes_back(setup *s) {
     device_settle(fresh);
     device *third = device_new(server, kind, "ada");
     third->in.now = fresh->in.now + SECOND;
-    end = restore_with(third, text);
+    end = restore_with(third, text, &scope);
     CHECK(end.writers == 2 && end.findings == 0);
     HOLDS(STORE(third), &scope, "later", "3 again");
     device_end(third);
@@ -165,7 +165,7 @@ static void a_reset_replaces_the_version(void) {
     device_settle(other);
     CHECK(told_of(other, 0, PAWL_EVENT_BACKUP_REFUSED, PAWL_REFUSED_WRONG_KEY) == 1);
     CHECK(backup_of(other).download == PAWL_DOWNLOAD_KEY_MISSING && backup_of(other).generation == 0);
-    pawl_backup end = restore_with(other, second);
+    pawl_backup end = restore_with(other, second, &scope);
     CHECK(end.imported == 300 && end.findings == 0);
     HOLDS(STORE(other), &scope, "name 299", "name 299");
 
@@ -542,6 +542,7 @@ static void a_restore_is_stopped_and_goes_on(void) {
     server->page = 7;
     device *other = device_new(server, KIND_SQLITE, "ada");
     MUST(recover(other, text));
+    include(other, &scope);
     device_settle(other);
     MUST(pawl_backup_restore(STORE(other), ACCOUNT(other), 0));
     uint64_t last = 0;
@@ -593,7 +594,7 @@ static void what_is_newer_here_stays(void) {
     MUST(put(STORE(a), &scope, "newer here", "there"));
     MUST(put(STORE(b), &scope, "newer here", "here"));
     device_settle(a);
-    pawl_backup end = restore_with(b, text);
+    pawl_backup end = restore_with(b, text, &scope);
     CHECK(end.improved == 1 && end.known == 1 && end.imported == 0 && end.findings == 0);
     HOLDS(STORE(b), &scope, "newer there", "there again");
     HOLDS(STORE(b), &scope, "newer here", "here");
@@ -633,7 +634,7 @@ static void what_is_deleted_stays_deleted(void) {
     recovery_key_of(d, text);
     device *other = device_new(server, KIND_SQLITE, "ada");
     other->in.now = d->in.now;
-    CHECK(restore_with(other, text).imported == 1);
+    CHECK(restore_with(other, text, &scope).imported == 1);
     HOLDS(STORE(other), &scope, "a", "2");
     device_end(other);
     device_end(d);
@@ -704,9 +705,9 @@ static void batches_and_answers(void) {
     pawl_view_close(items);
     ANSWERS(PAWL_MISUSE_FLAGS, pawl_outbox_answer(STORE(d), item.seq, NULL, 0));
     ANSWERS(PAWL_NOT_FOUND, pawl_backup_answer(STORE(d), item.seq + 1000, &reply));
-    reply.result = PAWL_REPLY_FAILED + 1;
-    ANSWERS(PAWL_MISUSE_FLAGS, pawl_backup_answer(STORE(d), item.seq, &reply));
-    reply.result = PAWL_REPLY_DONE;
+    pawl_backup_reply bad = reply;
+    bad.result = PAWL_REPLY_FAILED + 1;
+    ANSWERS(PAWL_MISUSE_FLAGS, pawl_backup_answer(STORE(d), item.seq, &bad));
     for (int i = 0; i < 3; i++) OK(pawl_backup_answer(STORE(d), item.seq, &reply));
     d->in.now += 60 * SECOND; /* what else was lent */
     device_settle(d);
@@ -800,7 +801,14 @@ static void an_own_account_is_asked(void) {
     CHECK(told_of(b, 0, PAWL_EVENT_BACKUP_KEY_CACHED, 1) == 1);
     MUST(pawl_backup_restore(STORE(b), ACCOUNT(b), 0));
     device_settle(b);
+    /* Whoever has the secret does not reach scopes that were not included here. */
+    LACKS(STORE(b), &scope, "a");
+    CHECK(last_told(b, PAWL_EVENT_BACKUP_RESTORED)->backup.foreign == 1);
+    include(b, &scope);
+    MUST(pawl_backup_restore(STORE(b), ACCOUNT(b), 0));
+    device_settle(b);
     HOLDS(STORE(b), &scope, "a", "1");
+    CHECK(last_told(b, PAWL_EVENT_BACKUP_RESTORED)->backup.foreign == 0);
     char texts[2][PAWL_RECOVERY_SIZE_MAX];
     recovery_key_of(a, texts[0]);
     recovery_key_of(b, texts[1]);
@@ -873,7 +881,7 @@ static void what_a_server_does_is_found(void) {
     device_settle(d);
     NEED(count_entries(server, 1) == 2 && count_entries(server, 3) == 1 && count_entries(server, 4) == 1);
     recovery_key_of(d, text);
-    pawl_backup end = restore_with(reader, text);
+    pawl_backup end = restore_with(reader, text, &scope);
     CHECK(end.findings == 0 && end.as_of_ns == d->in.now);
 
     kept_version *version = server_current(server);
@@ -929,7 +937,7 @@ static void what_a_server_does_is_found(void) {
     *server_slot(server, version, other.place) = NULL;
     CHECK(findings_of(reader, PAWL_FINDING_ROLLED_BACK) == 1);
     device *first = device_new(server, KIND_SQLITE, "ada");
-    end = restore_with(first, text);
+    end = restore_with(first, text, &scope);
     CHECK(end.findings == 0 && end.as_of_ns == d->in.now - 600 * SECOND && end.writers == 1);
     HOLDS(STORE(reader), &scope, "a", "2");
     HOLDS(STORE(first), &scope, "a", "1");
@@ -954,7 +962,7 @@ static void a_copy_that_goes_on_is_found(void) {
     MUST(pawl_store_copy(STORE(d), path, strlen(path)));
     MUST(put(STORE(d), &scope, "b", "1"));
     device_settle(d);
-    CHECK(restore_with(reader, text).findings == 0);
+    CHECK(restore_with(reader, text, &scope).findings == 0);
     pawl_store_close(d->in.store);
     memcpy(d->in.path, path, sizeof path);
     setup_open(&d->in);
@@ -982,7 +990,7 @@ static void each_byte_counts(void) {
     MUST(put(STORE(d), &scope, "a", "1"));
     device_settle(d);
     recovery_key_of(d, text);
-    CHECK(restore_with(reader, text).findings == 0);
+    CHECK(restore_with(reader, text, &scope).findings == 0);
     size_t step = test_is_long() ? 1 : 5, wrong = 0;
     for (size_t number = 0; number < count_entries(server, 0); number++) {
         kept_entry *entry = *find_entry(server, 0, number);

@@ -176,9 +176,11 @@ static UNUSED void include(device *d, const pawl_scope *scope) {
     MUST(pawl_backup_include(store_of(&d->who), d->who.account, scope, 0));
 }
 
-/* Recovers by a key and fetches everything. Gives what was told at its end. */
-static UNUSED pawl_backup restore_with(device *d, const char *text) {
+/* Recovers by a key and fetches everything, credentials of `scope` among it. Gives what was told at its end. */
+static UNUSED pawl_backup restore_with(device *d, const char *text, const pawl_scope *scope) {
     MUST(recover(d, text));
+    pawl_status status = pawl_backup_include(store_of(&d->who), d->who.account, scope, 0);
+    CHECK(status == PAWL_OK || status == PAWL_EXISTS);
     device_settle(d);
     MUST(pawl_backup_restore(store_of(&d->who), d->who.account, 0));
     device_settle(d);

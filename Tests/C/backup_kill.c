@@ -186,7 +186,8 @@ static void look(const char *path) {
     CHECK_SAYING(strcmp(text, server->escrow) == 0, "the key of the active version was not put away");
     device *fresh = device_new(server, KIND_MEMORY, "ada");
     fresh->in.now = shared->time;
-    pawl_backup end = restore_with(fresh, text);
+    pawl_scope scope = scope_of("ada", "");
+    pawl_backup end = restore_with(fresh, text, &scope);
     CHECK_SAYING(end.findings == 0 && end.undecryptable == 0 && end.malformed == 0, "%llu findings, %llu writers",
                  (unsigned long long)end.findings, (unsigned long long)end.writers);
     expects(fresh->in.store, "restored");

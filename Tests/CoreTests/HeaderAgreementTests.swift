@@ -193,7 +193,7 @@ import Testing
         expect(pawl_archive_report.self, 56)
         expect(pawl_runner.self, 24)
         expect(pawl_history.self, 128)
-        expect(pawl_backup.self, 240)
+        expect(pawl_backup.self, 248)
         expect(pawl_backup_request.self, 64)
         expect(pawl_backup_entry.self, 48)
         expect(pawl_backup_reply.self, 72)

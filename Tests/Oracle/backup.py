@@ -16,8 +16,7 @@ LIMIT = 2**31 - 1
 OWN, IMPORTED, MANIFEST, PAGE = 1, 2, 3, 4
 PAGE_SIZE = 128
 DELETED, CREDENTIAL, HISTORY = 0, 1, 2
-SECOND = 10**9
-EPOCH = 1_735_689_600 * SECOND  # 2025-01-01T00:00:00Z
+SECOND, YEAR_2025 = 10**9, 1_735_689_600
 
 
 def hashed(label: str, *inputs: bytes, size: int = 32) -> bytes:
@@ -59,7 +58,7 @@ def history_name(session: bytes, epoch: int, by_responder: bool) -> bytes:
 
 
 def credential_first(time: int, before: Optional[int] = None) -> int:
-    first = LIMIT - min(max(time - EPOCH, 0) // SECOND, LIMIT)
+    first = LIMIT - min(max(time // SECOND - YEAR_2025, 0), LIMIT)
     return first if before is None else min(first, max(before - 1, 0))
 
 
@@ -187,10 +186,8 @@ class Backup:
             + b"".join(listed.encode() for listed in page.entries))
 
     def read_page(self, place: bytes, entry: bytes) -> Page:
-        r = Reader(entry[1:])
-        counter = LIMIT - r.number("I")
-        assert r.number("B") == PAGE
-        found = Page(r.take(16), r.number("Q"), [], counter)
+        r = Reader(entry[6:])
+        found = Page(r.take(16), r.number("Q"), [], LIMIT - struct.unpack("<xI", entry[:5])[0])
         while r.at < len(r.data):
             found.entries.append(Listed(
                 r.number("Q"), r.take(16), r.number("I"), r.number("B"), r.take(32)))
@@ -208,16 +205,16 @@ class Backup:
                 others: Tuple[Tuple[bytes, int], ...] = ()) -> Dict[bytes, bytes]:
         """All that one writer puts on a server: items, their listing, and the manifest."""
         entries, listing = {}, []
-        counter = max([item.number for item in items] + [item.number for item in unlisted] + [0]) + 1
         for item in items:
             place, entry = self.seal(item)
             entries[place] = entry
             listing.append(Listed(item.number, place, *rank(entry)))
+        entries.update(self.seal(item) for item in unlisted)
+        counter = max([item.number for item in items] + [item.number for item in unlisted] + [0]) + 1
         for at in range(0, len(listing), PAGE_SIZE):
             place, entry = self.write_page(
                 Page(writer, at // PAGE_SIZE, listing[at:at + PAGE_SIZE], counter))
             entries[place] = entry
-        entries.update(self.seal(item) for item in unlisted)
         place, entry = self.write_manifest(Manifest(
             writer, counter, time, len(listing), self.root(listing), sorted(others)))
         entries[place] = entry

@@ -299,8 +299,7 @@ RETRY = "put_off B", "until q"
 HELD = Layout(*VERSION, "secret 32s")
 BACKUP = Layout(
     "revision Q", "next Q", "asked Q", "upload_asked Q", "restore_asked Q", "secret_asked Q", "on B", "stopped B",
-    "again B", "highest Q", "failures I", "changes Q", "fill Q", "successor 32s",
-    "whole 32s", "phase B", "until q", "goal B",
+    "again B", "highest Q", "failures I", "changes Q", "fill Q", "successor 32s", "whole 32s", "phase B", "until q", "goal B",
     "left B", ("server", {0: Layout(), 1: Layout(), 2: Layout(*VERSION, "count Q")}), ("active", Layout(*VERSION)),
     ("key", HELD), ("offered", HELD), ("wish", Layout(*CREATION)), ("making", Layout(*CREATION, "body 106s")),
     ("doomed", Layout(*VERSION)), ("received", Layout("secret 32s", "highest Q", "asked B")),
@@ -309,7 +308,6 @@ BACKUP = Layout(
     ("restore", Layout(*VERSION, "cursor B*", "imported Q", "known Q", "improved Q", "undecryptable Q", "malformed Q",
                        "foreign Q", "failures I", *RETRY, "stopped B")),
     ("fetches", Layout("request Q", "place 16s")), ("misses", Layout("place 16s", "failures I", "until q")))
-STANDING = "count Q", "up_to Q", "full 32s", "root 32s"
 KINDS = {
     0x11: Kind("", Layout("number Q"), False),
     0x31: Kind("account 16s", Layout("suite B", "unconfirmed I", "history *")),
@@ -340,11 +338,12 @@ KINDS = {
     0x60: Kind("account 16s", BACKUP),
     0x61: Kind("account 16s, number Q", Layout("row *"), False),
     0x62: Kind("account 16s, row *", Layout("number Q", "first I", "kind B", "id 16s")),
-    0x63: Kind("account 16s, generation Q, version 8s", Layout(
+    0x63: Kind("account 16s, generation Q, hash 8s", Layout(
         ("writers", Layout("writer 16s", "counter Q", "root 32s", count="H")))),
     0x64: Kind("user 16s, project 16s, account 16s", Layout("user_name H*", "project_name H*"), False),
-    0x65: Kind("account 16s", Layout("version 32s", *STANDING, *("now_" + part for part in STANDING))),
-    0x66: Kind("account 16s, generation Q, version 8s, number Q", Layout("entries *"), False),
+    0x65: Kind("account 16s", Layout(
+        "version 32s", "before 80s", "count Q", "up_to Q", "full 32s", "root 32s")),
+    0x66: Kind("account 16s, generation Q, hash 8s, number Q", Layout("entries *"), False),
     0x67: Kind("account 16s, place 16s", Layout(
         "writer 16s", "number Q", "first I", "kind B", "hash 32s", "standing B")),
     0x68: Kind("account 16s, writer 16s, number Q", Layout("content *"), False),

@@ -811,18 +811,14 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     (listing,), (page,) = records[0x65], records[0x66]
     (listed,) = (found.read_page(place, entry) for place, entry in version.entries.items() if entry[5] == 4)
     manifest = next(found.read_manifest(place, entry) for place, entry in version.entries.items() if entry[5] == 3)
-    # As it was before the last batch, and with it.
-    assert (listing.account, listing.version, 0 <= listing.count < 6) == (ada, found.hash, True)
-    assert (listing.full, listing.root) == (bytes(32), found.root(listed.entries[:listing.count]))
-    assert listing.up_to == ([0] + [one.number for one in listed.entries])[listing.count]
-    assert (listing.now_count, listing.now_up_to, listing.now_full) == (6, 6, bytes(32))
-    assert (listing.now_root, listing.now_up_to + 1) == (manifest.root, manifest.counter)
-    assert listed.counter == manifest.counter
-    assert (page.generation, page.version, page.number) == (1, found.hash[:8], 0)
+    assert vars(listing) == {
+        "account": ada, "version": found.hash, "before": bytes(80), "count": 6, "up_to": 6, "full": bytes(32),
+        "root": manifest.root}
+    assert (page.generation, page.hash, page.number) == (1, found.hash[:8], 0)
     assert page.entries == b"".join(one.encode() for one in listed.entries)
-    wrote = none(writer=ada, counter=manifest.counter, root=manifest.root)
+    wrote = [none(writer=ada, counter=7, root=manifest.root)]
     (writers,) = records[0x63]
-    assert vars(writers) == {"account": ada, "generation": 1, "version": found.hash[:8], "writers": [wrote]}
+    assert (writers.generation, writers.hash, writers.writers) == (1, found.hash[:8], wrote)
     assert records[0x67] == records[0x68] == []
     assert [job for job in jobs(records) if job[0] == 14] == []
 
@@ -830,7 +826,6 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     with pawl.Store.open(path, key=pawl.RawKey(RAW), create=True, clock=lambda: world.now) as fresh:
         eve = fresh.create_account("ada")
         fresh.include_in_backup(eve, SCOPE)
-        fresh.include_in_backup(eve, pawl.Scope("user"), all_projects=True)
         fresh.recover_backup(eve, pawl.RawKey(secret))
         serve(fresh)
         fresh.restore_backup(eve)
@@ -843,7 +838,7 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     places = sorted(version.entries)
     assert (restore.number, restore.stopped) == (b"1", 1) and restore.cursor in places
     passed = places[:places.index(restore.cursor) + 1]
-    assert 0 < len(passed) < len(places) and restore.imported == len(records[0x67])
+    assert 0 < len(passed) < len(places) and restore.imported + restore.foreign == len(records[0x67])
     for row in records[0x67]:
         item = shown[row.place]
         first, kind, digest = backup.rank(version.entries[row.place])
@@ -862,23 +857,21 @@ def test_the_oracle_reads_a_backup(world: World, tmp_path: Path) -> None:
     read_store.write(path, bytes(32), [], read_store.accounts(str(tmp_path / "fresh.pawl"), 1, RAW), records)
     with pawl.Store.open(path, key=pawl.RawKey(bytes(32)), clock=lambda: world.now) as other:
         assert other.verify() == []
-        other.include_in_backup(eve, SCOPE)
-        other.include_in_backup(eve, pawl.Scope("user"), all_projects=True)
         other.restore_backup(eve)
         world.now += 60 * SECOND
         ended = []
         while items := other.take():
             for item in items:
-                ended += [item.backup] if item.event is pawl.Event.BACKUP_RESTORED else []
+                ended += [item] if item.event is pawl.Event.BACKUP_RESTORED else []
                 if not pawl.backup.serve(other, item, server):
                     other.ack(item.seq)
-        (end,) = ended
-        assert (end.imported, end.foreign, end.findings) == (6, 0, 0)
-        assert (end.writers, end.as_of_ns) == (1, NOW)
+        (item,) = ended
+        end = item.backup
+        assert (item.count, end.findings, end.writers, end.as_of_ns) == (6, 0, 1, NOW)
         assert other.open_history(eve, frame).plaintext == b"hello"
     records, _ = read_store.read_records(path, 1, bytes(32))
     (writers,) = records[0x63]
-    assert vars(writers) == {"account": eve, "generation": 1, "version": found.hash[:8], "writers": [wrote]}
+    assert (writers.generation, writers.writers) == (1, wrote)
     assert records[0x67] == records[0x68] == []
 
 

@@ -55,6 +55,7 @@ import Testing
         await old.store.close()
 
         let fresh = try await device()
+        try await fresh.account.includeInBackup(alice)
         try await fresh.account.recoverBackup(with: .recovery(RecoveryKey(recoveryKey.text)))
         try await fresh.settle()
         #expect(try await fresh.account.backup().download == .ready)
@@ -80,6 +81,7 @@ import Testing
         }
         try await old.settle()
         let fresh = try await device()
+        try await fresh.account.includeInBackup(alice)
         try await fresh.account.recoverBackup(
             with: .recovery(try await old.account.backupRecoveryKey()))
         try await fresh.settle()
@@ -120,6 +122,7 @@ import Testing
             await refusal {
                 try await fresh.account.fetchFromBackup(session: session.id, epoch: 0)
             }?.reason == .stateBackup)
+        try await fresh.account.includeInBackup(alice)
         try await fresh.account.recoverBackup(
             with: .recovery(try await old.account.backupRecoveryKey()))
         try await fresh.settle()
@@ -166,6 +169,7 @@ import Testing
         #expect(server.current?.entries(1, 2).count == 1)
 
         let other = try await self.device()
+        try await other.account.includeInBackup(alice)
         try await other.account.recoverBackup(with: .recovery(first))
         try await other.settle()
         #expect(other.refusals() == [.wrongKey])
@@ -309,6 +313,10 @@ import Testing
         try await here.receiveBackup(shared)
         try await tablet.settle()
         #expect(try await tablet.account.backup().active == phone.account.backup().active)
+        // Who has the secret does not reach scopes that were not included here.
+        let foreign = try await tablet.restore().end.progress
+        #expect(foreign.imported == 0 && foreign.foreign == 1)
+        try await tablet.account.includeInBackup(alice)
         #expect(try await tablet.restore().end.progress.imported == 1)
         #expect(try await tablet.store.get("a", in: alice).secret.text == "1")
     }
@@ -326,6 +334,7 @@ import Testing
         try await writer.settle()
         let after = try #require(server.current)
         let reader = try await device()
+        try await reader.account.includeInBackup(alice)
         try await reader.account.recoverBackup(
             with: .recovery(try await writer.account.backupRecoveryKey()))
         try await reader.settle()
@@ -365,6 +374,7 @@ import Testing
         // Nothing of it reached the store. Who comes for the first time is told as of when.
         #expect(try await reader.store.get("a", in: alice).secret.text == "2")
         let late = try await device()
+        try await late.account.includeInBackup(alice)
         try await late.account.recoverBackup(
             with: .recovery(try await writer.account.backupRecoveryKey()))
         try await late.settle()
