@@ -256,7 +256,7 @@ def test_reset(transport: Transport, clock: Time) -> None:
 def test_a_reset_deletes_what_is_here(clock: Time) -> None:
     """A version that was made elsewhere stays, unless it was restored to its end."""
     server = MemoryServer(page=2)
-    old = backed_up(server, clock, **SECRETS)
+    old = backed_up(server, clock, **{f"n{number}": "x" for number in range(20)})
     key = old.store.backup_recovery_key(old.account)
     new = Device(server, "a new one", clock)
     new.store.include_in_backup(new.account, HOME)
@@ -268,6 +268,7 @@ def test_a_reset_deletes_what_is_here(clock: Time) -> None:
     new.look()
     new.store.stop_restore(new.account)
     new.run()
+    assert new.backup.stopped
     new.store.reset_backup(new.account)
     new.run()
     assert list(server.versions) == ["1", "2"]
