@@ -162,6 +162,7 @@ def test_lost_and_found(matrix: MatrixTransport, clock: Time) -> None:
     said = dict(phone.frames)
     assert phone.backup.pending == 0 and phone.backup.server_items > 8
 
+    laptop.store.include_in_backup(laptop.account, HOME)
     ours, theirs = laptop.connect(phone)
     laptop.store.enable_backup(laptop.account)
     laptop.store.ask_for_backup_secret(laptop.account)

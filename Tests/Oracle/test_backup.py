@@ -240,6 +240,8 @@ def test_the_oracle_opens_what_pawl_uploads(devices: Make) -> None:
     numbers = [listed.number for listed in listing]
     assert numbers == sorted(set(numbers)) and [page.number for page in pages] == list(range(len(pages)))
     assert all(len(page.entries) == 128 for page in pages[:-1])
+    assert all(page.counter > page.entries[-1].number for page in pages)
+    assert pages[-1].counter == manifest.counter
     assert (manifest.writer, manifest.count, manifest.root) == (ada.account, len(listing), found.root(listing))
     assert manifest.others == [] and manifest.time == ada.time * MS and manifest.counter > max(numbers)
     by_number = {listed.number: listed for listed in listing}

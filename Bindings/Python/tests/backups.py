@@ -79,7 +79,7 @@ class Device:
             asked = self.backup
             if item.event is Event.BACKUP_RESTORED:
                 # It is over, and the state is no longer one of restoring.
-                counts = ("imported", "known", "improved", "undecryptable", "malformed")
+                counts = "imported known improved undecryptable malformed foreign".split()
                 carried = replace(carried, **dict.fromkeys(counts, 0))  # type: ignore[arg-type]
             assert carried == asked
 
@@ -173,6 +173,7 @@ def backed_up(transport: Transport, clock: Optional[Clock] = None, **secrets: st
 def recovered(lost: Device, transport: Transport, clock: Optional[Clock] = None) -> Device:
     """A new device with the recovery key of one that is lost, which has restored all."""
     device = Device(transport, "a new one", clock)
+    device.store.include_in_backup(device.account, HOME)
     key = lost.store.backup_recovery_key(lost.account)
     device.store.recover_backup(device.account, key)
     device.run()

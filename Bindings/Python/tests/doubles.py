@@ -47,7 +47,7 @@ class Time:
     """A clock that stands still until told."""
 
     def __init__(self) -> None:
-        self.now = 1_700_000_000 * SECOND
+        self.now = 1_800_000_000 * SECOND
 
     def __call__(self) -> int:
         return self.now

@@ -30,7 +30,7 @@ def test_create_and_read(store: Store, clock: Time) -> None:
     assert type(id) is bytes and len(id) == 16
     found = store.account(id)
     assert (found.id, found.identity.name, found.created_ns) == (id, "Ada Łovelace", clock.now)
-    assert found.created == datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc)
+    assert found.created == datetime(2027, 1, 15, 8, tzinfo=timezone.utc)
     keys = found.identity.signing_key, found.identity.agreement_key
     assert [len(key) for key in keys] == [32, 32]
     assert store.account(id) == found and hash(store.account(id)) == hash(found)

@@ -35,7 +35,7 @@ def test_put_and_get(store: Store, scope: Scope, clock: Time) -> None:
     assert found.created_ns == found.updated_ns == clock.now
     assert (found.expires_ns, found.purge_ns) == (found.expires, found.purge) == (None, None)
     assert found.deleted is False
-    assert found.created == datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc)
+    assert found.created == datetime(2027, 1, 15, 8, tzinfo=timezone.utc)
     assert "s3cret" not in repr(found) and "API_KEY" in repr(found)
     with pytest.raises(FrozenInstanceError):
         found.secret = b""  # type: ignore[misc]

@@ -242,8 +242,8 @@ def test_nonsense_is_a_failure(server: Homeserver, matrix: MatrixTransport, said
         {"version": "a\0b"},
         {"version": "\ud800"},
         {"version": None},
-        {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2"},
         {"algorithm": None},
+        {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "version": 1},
         {"auth_data": []},
         {"auth_data": {"body": 5}},
         {"auth_data": {"body": "*"}},
@@ -256,7 +256,7 @@ def test_nonsense_is_a_failure(server: Homeserver, matrix: MatrixTransport, said
     ],
 )
 def test_a_version_of_wrong_types(server: Homeserver, matrix: MatrixTransport, change: Any) -> None:
-    """Another program's is left alone: it is not "no version", after which one would be made."""
+    """It is not "no version", after which one would be made."""
     good: Dict[str, Any] = {"algorithm": "org.pawl.backup.v1", "auth_data": {"body": "eA"}}
     good |= {"version": "7", "count": 3, "etag": "1"}
     server.lie = lambda method, path: (200, {**good, **change})
@@ -267,6 +267,15 @@ def test_a_version_of_wrong_types(server: Homeserver, matrix: MatrixTransport, c
         assert ask(matrix, Request.BACKUP_PUT, "7").result is FAILED
     server.lie = lambda method, path: (200, {**good, "more": [{}]})
     assert ask(matrix, Request.BACKUP_VERSION) == BackupReply(count=3, version="7", body=b"x")
+
+
+def test_another_programs_version(server: Homeserver, matrix: MatrixTransport) -> None:
+    """It is there, and its bytes are none of ours, whatever they are."""
+    theirs: Dict[str, Any] = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2"}
+    auth_datas: List[Any] = [{"public_key": "x"}, {"body": "eA"}, None, [5]]
+    for auth_data in auth_datas:
+        server.lie = lambda method, path: (200, {**theirs, "version": "7", "auth_data": auth_data})
+        assert ask(matrix, Request.BACKUP_VERSION) == BackupReply(version="7")
 
 
 def test_the_current_version_of_an_error_is_not_believed(

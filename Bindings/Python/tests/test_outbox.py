@@ -200,7 +200,7 @@ def test_an_item(pair: Pair, clock: Time) -> None:
     assert (item.seq, item.attempts, item.count) == (seq, 0, 0)
     assert (item.account, item.session) == (pair.ada, ours)
     assert item.peer == store.account(pair.bob).identity
-    assert item.created_ns == clock.now and item.created.year == 2023
+    assert item.created_ns == clock.now and item.created.year == 2027
     assert item.lease_ns == clock.now + 7 * SECOND and item.lease > item.created
     assert store.receive(pair.bob, item.body).plaintext == b"x"
     assert store.take() == []

@@ -39,7 +39,7 @@ def test_create_package(pair: Pair, clock: Time) -> None:
     assert len(package.id) == 16 and package.one_time_count == 3
     assert package.not_before_ns == clock.now - HOUR
     assert package.not_after_ns == clock.now + 90 * DAY
-    assert package.not_before.year == 2023 and package.not_after > package.not_before
+    assert package.not_before.year == 2027 and package.not_after > package.not_before
     assert [key.key_id for key in keys] == [1, 2, 3]
     assert {key.package for key in keys} == {package.id}
     data = [package.data, *(key.data for key in keys)]
@@ -146,7 +146,7 @@ def test_session_rows(pair: Pair, clock: Time) -> None:
     assert before.suite in (Suite.X25519, Suite.XWING) and before.created_ns == clock.now
     assert before.initiator and not before.confirmed
     assert not before.receive_only and not before.desynchronized
-    assert before.created.year == 2023
+    assert before.created.year == 2027
     theirs = store.receive(pair.bob, store.encrypt(ours, b"1")).session
     other = store.session(theirs)
     assert (other.account, other.peer, other.received) == (pair.bob, ada, 1)
@@ -540,7 +540,7 @@ def test_peers(pair: Pair, clock: Time) -> None:
     peer = store.peer(pair.ada, "bob")
     assert peer.identity == store.account(pair.bob).identity
     assert (peer.trust, peer.session, peer.new_identity) == (Trust.UNVERIFIED, ours, None)
-    assert peer.changed_ns == clock.now and peer.changed.year == 2023
+    assert peer.changed_ns == clock.now and peer.changed.year == 2027
     assert peer.suite is store.session(ours).suite
     assert store.peers(pair.ada) == [peer]
     store.trust_peer(pair.ada, peer.identity, Trust.VERIFIED)

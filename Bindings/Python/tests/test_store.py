@@ -99,7 +99,7 @@ def test_slots(path: Path, key: RawKey, clock: Time, scope: Scope) -> None:
         store.put(scope, "n", b"x")
         (first,) = store.slots()
         assert (first.number, first.kind, first.memory, first.passes) == (0, KeyKind.RAW, 0, 0)
-        assert first.created_ns == clock.now and first.created.year == 2023
+        assert first.created_ns == clock.now and first.created.year == 2027
         with refused(Status.STATE_LAST_SLOT):
             store.remove_slot(0)
         second = store.add_slot(passphrase)

@@ -664,6 +664,7 @@ class Backup(Sized):
         ("improved", c_uint64),
         ("undecryptable", c_uint64),
         ("malformed", c_uint64),
+        ("foreign", c_uint64),
         ("findings", c_uint64),
         ("writers", c_uint64),
         ("as_of_ns", c_int64),

@@ -57,7 +57,7 @@ class Backups:
 
         `key` is a `RawKey`, or a `RecoveryKey` that was generated with `backup=True`. With `escrow`
         the version is made when a BACKUP_ESCROW was answered. `BackupRefusal.EXISTS` comes if there
-        is one, here or on the server. MisuseError: `MISUSE_KEY`, a passphrase (that is for
+        is one, here or on the server, another program's as well. MisuseError: `MISUSE_KEY`, a passphrase (that is for
         `RecoveryKey.wrap`); `MISUSE_RECOVERY`, a typing error; `MISUSE_RECOVERY_PREFIX`.
         """
         self._make(library.pawl_backup_create, account, key, escrow)
@@ -67,7 +67,8 @@ class Backups:
     ) -> None:
         """Makes the next version, with another secret, whatever there is, and fills it.
 
-        The one before is deleted then, and not earlier. The same arguments and errors.
+        The one before is deleted then, if all that is in it is here: if this account made it, or
+        has restored it to its end. The same arguments and errors.
         """
         self._make(library.pawl_backup_reset, account, key, escrow)
 
@@ -93,7 +94,8 @@ class Backups:
     def delete_backup(self, account: bytes) -> None:
         """Turns it off, has the server delete its versions, and forgets the secret.
 
-        At most 8 of them: then `BackupRefusal.ENDLESS` comes.
+        At most 8 of them: then `BackupRefusal.ENDLESS` comes. One that is another program's stays:
+        NO_BACKUP.
         """
         self._handle.call(library.pawl_backup_delete, _id(account))
 
@@ -122,8 +124,9 @@ class Backups:
     ) -> None:
         """Has the account back up a scope's credentials, those that are there and those to come.
 
-        With `all_projects` every project of the user; the scope's own must be empty. One that is
-        deleted, or expires, leaves the server too. ExistsError. StateError (`STATE_BATCH`): the
+        They come back in a restore, and no others do. With `all_projects` every project of the
+        user; the scope's own must be empty. One that is deleted, or expires, leaves the server too.
+        One transaction, a second or so for 100,000. ExistsError. StateError (`STATE_BATCH`): the
         store has a vault, whose values no transaction can hold.
         """
         self._handle.call(
@@ -149,8 +152,11 @@ class Backups:
     def restore_backup(self, account: bytes, *, accept_older: bool = False) -> None:
         """Fetches all that the active version has, or goes on where that was stopped.
 
-        What is here and as good stays. With `accept_older`, if no version is active, from an older
-        one that is offered: see `Backup.older`. `BackupRefusal.NOT_READY` comes if there is none.
+        What is here and as good stays; credentials come back of the scopes that were included.
+        Nothing is uploaded until it is over, unless it fails again and again. With `accept_older`,
+        if no version is active, from an older one that is offered: see `Backup.older`.
+        `BackupRefusal.NOT_READY` comes if there is none. StateError (`STATE_BATCH`): the store has
+        a vault.
         """
         flags = _abi.PAWL_RESTORE_ACCEPT_OLDER if accept_older else 0
         self._handle.call(library.pawl_backup_restore, _id(account), flags)
@@ -160,10 +166,10 @@ class Backups:
         self._handle.call(library.pawl_backup_stop_restore, _id(account))
 
     def fetch_credential(self, account: bytes, scope: Scope, name: str) -> None:
-        """Fetches one credential, in front of all others.
+        """Fetches one credential, of a scope that was included.
 
-        Nothing is done if it is asked for already. StateError (`STATE_BACKUP`): no version is
-        active.
+        Nothing is done if it is asked for already. StateError: `STATE_BACKUP`, no version is
+        active; `STATE_BATCH`, the store has a vault.
         """
         self._handle.call(
             library.pawl_backup_fetch_credential, _id(account), scope_struct(scope), *counted(name)
@@ -293,6 +299,7 @@ def _backup(found: _abi.Backup) -> Backup:
         improved=found.improved,
         undecryptable=found.undecryptable,
         malformed=found.malformed,
+        foreign=found.foreign,
         findings=found.findings,
         writers=found.writers,
         as_of_ns=found.as_of_ns or None,

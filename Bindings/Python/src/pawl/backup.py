@@ -192,8 +192,8 @@ def _malformed(what: str) -> _Refused:
 class MatrixTransport:
     """A backup in the `room_keys` of a user of a Matrix homeserver. Any thread may call it.
 
-    The user must not have a backup of another Matrix client: it stays as it is, and every request
-    FAILs. `timeout` (seconds or timedelta) is how long an answer may take, `limit` the most bytes
+    A backup of another Matrix client stays as it is, as a version that is none of Pawl's: creating
+    and deleting are refused, and only a reset makes one that is current in its stead. `timeout` (seconds or timedelta) is how long an answer may take, `limit` the most bytes
     that one may have. Redirects are not followed, as the access token would go with them.
 
     An entry is a session in one of 256 rooms that do not exist, named by its place. Servers replace
@@ -264,8 +264,12 @@ class MatrixTransport:
 
     def _version(self, request: BackupRequest) -> BackupReply:
         answer = self._ask("GET", "version")
-        if answer.get("algorithm") != self.ALGORITHM:
-            raise _Refused(BackupResult.FAILED, "the current version is another program's")
+        algorithm = answer.get("algorithm")
+        if not isinstance(algorithm, str):
+            raise _malformed("algorithm")
+        if algorithm != self.ALGORITHM:
+            # Another program's. No bytes are those of a version.
+            return BackupReply(version=_number(answer))
         auth_data = answer.get("auth_data")
         body = _bytes(auth_data.get("body")) if isinstance(auth_data, dict) else None
         if body is None:

@@ -762,6 +762,8 @@ class Backup:
     """What was not sealed for its place with this secret."""
     malformed: int
     """What is none of Pawl's, or of a newer one."""
+    foreign: int
+    """Credentials of scopes that this account does not include; they are left out."""
     findings: int
     """With `Event.BACKUP_RESTORED` only: how many; the first 16 come as events."""
     writers: int
