@@ -190,16 +190,19 @@ static double reset_ms(void) {
 
 static double times[SENDS];
 
-/* The 99th percentile of sends, in microseconds. */
+/* The 99th percentile of sends, one in a millisecond, in microseconds. */
 static double sends_p99(void) {
-    for (int i = 0; i < SENDS; i++) {
+    const struct timespec pause = {0, 1000000};
+    int count = 0;
+    while (count < SENDS && !is_over) {
+        nanosleep(&pause, NULL);
         double begun = now();
         must(pawl_session_send(stores[0], sessions[0], message, SIZE, NULL), "send");
-        times[i] = (now() - begun) * 1e6;
-        if (is_over) return 0;
+        times[count++] = (now() - begun) * 1e6;
     }
-    qsort(times, SENDS, sizeof *times, by_size);
-    return times[SENDS * 99 / 100];
+    if (count < 300) stop("sending", "the restore was over first: more PAWL_BENCH_ITEMS");
+    qsort(times, (size_t)count, sizeof *times, by_size);
+    return times[count * 99 / 100];
 }
 
 static void *restore_beside(void *unused) {
@@ -223,7 +226,6 @@ static double beside_p99(void) {
     begin_restore(stores[0], account);
     if (pthread_create(&thread, NULL, restore_beside, NULL) != 0) stop("thread", "no more");
     double p99 = sends_p99();
-    if (p99 == 0) stop("sending", "the restore was over first: more PAWL_BENCH_ITEMS");
     must(pawl_backup_stop_restore(stores[0], account), "stop");
     pthread_join(thread, NULL);
     close_pair();
