@@ -733,7 +733,6 @@ def test_another_programs_backup_stays(
     assert list(homeserver.versions) == ["1"] and not device.backup.on
 
 
-@pytest.mark.xfail(strict=True, reason="the secret stays when deleting falls back to another's")
 def test_deleting_falls_back_to_another_programs(
     homeserver: Homeserver, matrix: MatrixTransport, clock: Time
 ) -> None:

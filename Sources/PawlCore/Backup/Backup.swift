@@ -274,11 +274,16 @@ package struct Backup {
         case (.checking, .malformed) where goal == .create || goal.isDeleting:
             // Another program's: it stays.
             turn.refuse(goal == .create ? .exists : .noBackup)
+            if goal.isDeleting { key = nil }
             goal = .none
             wish = nil
+            foundForeign(&turn)
         case (.checking, .malformed) where goal == .reset:
             lose()
             try create(&turn)
+        case (.checking, .malformed) where received.contains { $0.isAsked }:
+            foundForeign(&turn)
+            fail(answer, &turn)
         case (.escrowing, .done):
             failures = 0
             wish?.needsEscrow = false
@@ -350,6 +355,16 @@ package struct Backup {
             phase = .deleting
             request = ask(.deleteVersion(version), &turn)
         }
+    }
+
+    /// What the server has is no version of this kind.
+    private mutating func foundForeign(_ turn: inout Turn) {
+        server = .unknown
+        active = nil
+        offered = nil
+        upload.request = 0
+        for _ in received.filter({ $0.isAsked }) { turn.refuse(.noBackup) }
+        received.removeAll { $0.isAsked }
     }
 
     private mutating func foundNone(_ turn: inout Turn) throws(Failure) {

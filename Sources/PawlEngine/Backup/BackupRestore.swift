@@ -2,11 +2,11 @@ internal import PawlCore
 internal import PawlCrypto
 internal import PawlStore
 
-/// What comes back from a server. A few entries at a time are opened and kept in a batch of their own, so that others can
-/// write between them; what was kept is known when it comes again after a crash. What a server shows is remembered until its
-/// last page, and then held against what its writers say.
+/// What comes back from a server. A few entries at a time are opened, under no lock, and then kept, so that others can write
+/// between them; what was kept is known when it comes again after a crash. What a server shows is remembered until its last
+/// page, and then held against what its writers say.
 extension Store {
-    private static let chunkSize = 16
+    private static let chunkSize = 8
 
     struct Restored {
         var progress = Backup.Progress()
@@ -54,154 +54,78 @@ extension Store {
         _ entries: ArraySlice<BackupRequest.Entry>, for request: UInt64, _ incoming: Incoming,
         _ progress: inout Backup.Progress
     ) throws(Failure) -> Bool {
-        let batch = try beginBatch()
-        var isWanted = false
-        do throws(Failure) {
-            isWanted = try batch.transact(.read) { (transaction) throws(Failure) in
-                let machine = try transaction.readableBackup(of: incoming.account)
-                return machine?.download(request)?.version == incoming.version
-            }
-            if isWanted {
-                for entry in entries where incoming.place ?? entry.place == entry.place {
-                    try batch.take(entry, incoming, &progress)
-                }
-            }
-        } catch {
-            try? batch.endBatch(commit: false)
-            throw error
+        var parts: [(place: Identifier, part: Part)] = []
+        for entry in entries where incoming.place ?? entry.place == entry.place {
+            parts.append((entry.place, try open(entry, incoming)))
         }
-        try batch.endBatch(commit: isWanted)
-        return isWanted
+        let before = progress
+        let after = try transact(.write) { (transaction) throws(Failure) -> Backup.Progress? in
+            let machine = try transaction.readableBackup(of: incoming.account)
+            guard machine?.download(request)?.version == incoming.version else { return nil }
+            var progress = before
+            for (place, part) in parts {
+                try transaction.take(part, at: place, incoming, now: now(), &progress)
+            }
+            return progress
+        }
+        progress = after ?? before
+        return after != nil
     }
 
-    private func take(
-        _ entry: BackupRequest.Entry, _ incoming: Incoming, _ progress: inout Backup.Progress
-    ) throws(Failure) {
-        let start = progress
+    private func open(
+        _ entry: BackupRequest.Entry, _ incoming: Incoming
+    ) throws(Failure) -> Part {
         do throws(Failure) {
             switch try BackupWire(entry.bytes) {
-            case .item: try takeItem(entry, incoming, &progress)
+            case .item:
+                let (item, content) = try BackupItem.open(
+                    entry.bytes, at: entry.place, incoming.keys, version: incoming.version.hash)
+                let shown = BackupShown(item, try BackupItem.rank(of: entry.bytes))
+                return .item(item, shown, try what(item, content))
             case .manifest:
                 let body = try BackupWire.body(of: entry.bytes)
                 let manifest = try BackupManifest(
                     decoding: body, incoming.keys, version: incoming.version.hash)
                 guard try incoming.keys.place(of: manifest.writer, page: nil) == entry.place
                 else { throw .auth }
-                try see(.manifest(manifest.writer), body, incoming)
+                return .seen(.manifest(manifest.writer), body)
             case .page(let page):
                 guard
                     try incoming.keys.place(of: page.writer, page: page.number) == entry.place
                 else { throw .auth }
-                try see(.page(page.writer, page.number), page.entries, incoming)
+                return .seen(.page(page.writer, page.number), page.entries)
             }
         } catch {
             switch error {
-            case .auth: progress.undecryptable &+= 1
+            case .auth: return .undecryptable
             case .corrupt, .version, .misuse, .limit(.secret), .limit(.attributes):
-                progress.malformed &+= 1
+                return .malformed
             default: throw error
             }
         }
-        let isBad = progress.undecryptable != start.undecryptable
-        guard isBad || progress.malformed != start.malformed, progress.bad <= RestoreCheck.limit
-        else { return }
-        let (place, account) = (entry.place, incoming.account)
-        try transact(.write) { (transaction) throws(Failure) in
-            try transaction.tell(isBad ? .undecryptable : .malformed, place, account)
-        }
     }
 
-    private func takeItem(
-        _ entry: BackupRequest.Entry, _ incoming: Incoming, _ progress: inout Backup.Progress
-    ) throws(Failure) {
-        let (item, content) = try BackupItem.open(
-            entry.bytes, at: entry.place, incoming.keys, version: incoming.version.hash)
-        if incoming.isRestore {
-            let shown = BackupShown(item, try BackupItem.rank(of: entry.bytes))
-            try transact(.write) { (transaction) throws(Failure) in
-                try transaction.put(
-                    .backupShown(incoming.account, entry.place), shown.encoded())
+    private func what(
+        _ item: BackupItem, _ content: SecretBuffer
+    ) throws(Failure) -> Part.What? {
+        do throws(Failure) {
+            switch try BackupContent(content) {
+            case .deleted: return .gone
+            case .credential(let record):
+                guard item.name == .credential(try BackupItem.id(of: record)) else { return nil }
+                let scope = try Scope(user: record.user, project: record.project)
+                return .credential(record, try credentialKey(scope, record.name))
+            case .history(let direction, let record):
+                guard case .history(let session, let epoch, let from) = item.name,
+                    from == record.from, item.first == record.first, record.isClosed
+                else { return nil }
+                return .history(
+                    record,
+                    HistoryPlace(session: session, epoch: epoch, direction: direction))
             }
-        }
-        let result: BroughtIn
-        switch try BackupContent(content) {
-        case .deleted: result = .kept
-        case .credential(let record):
-            guard item.name == .credential(try BackupItem.id(of: record)) else {
-                throw .corrupt(.record)
-            }
-            guard let found = try bringIn(record, item, incoming) else {
-                progress.foreign &+= 1
-                return
-            }
-            result = found
-        case .history(let direction, let record):
-            guard case .history(let session, let epoch, let from) = item.name,
-                from == record.from, item.first == record.first, record.isClosed
-            else { throw .corrupt(.record) }
-            let place = HistoryPlace(session: session, epoch: epoch, direction: direction)
-            result = try bringIn(record, place, item, to: incoming.account)
-        }
-        switch result {
-        case .imported: progress.imported &+= 1
-        case .improved: progress.improved &+= 1
-        case .kept, .expired: progress.known &+= 1
-        }
-    }
-
-    private func see(
-        _ part: SeenPart, _ bytes: Bytes, _ incoming: Incoming
-    ) throws(Failure) {
-        guard incoming.isRestore else { return }
-        try transact(.write) { (transaction) throws(Failure) in
-            try transaction.put(.backupSeen(incoming.account, part), bytes)
-        }
-    }
-
-    /// Nil: of a scope that the host did not include. Who has the backup's secret must not reach the others.
-    private func bringIn(
-        _ record: CredentialRecord, _ item: BackupItem, _ incoming: Incoming
-    ) throws(Failure) -> BroughtIn? {
-        let account = incoming.account
-        let scope = try Scope(user: record.user, project: record.project)
-        let row = try credentialKey(scope, record.name)
-        let (isOurs, isGone) = try transact(.read) { (transaction) throws(Failure) in
-            guard try transaction.accounts(backingUp: row).contains(account) else {
-                return (false, false)
-            }
-            // Deleted here since the server got it.
-            guard incoming.isActive, let known = try transaction.entry(row, of: account),
-                known.first < item.first
-            else { return (true, false) }
-            var isThere = false
-            try transaction.getRaw(row) { (_) in isThere = true }
-            return (true, !isThere)
-        }
-        guard isOurs else { return nil }
-        guard !isGone else { return .kept }
-        let result = try bringIn(record, restoring: (account, item))
-        guard result == .kept, incoming.isActive else { return result }
-        try transact(.write) { (transaction) throws(Failure) in
-            guard let known = try transaction.entry(row, of: account), known.first >= item.first,
-                case .current(let current) = try transaction.lookUp(row, now: now()),
-                current.record.updated > record.updated
-            else { return }
-            transaction.noteBetter(row, than: item, of: account)
-        }
-        return result
-    }
-
-    private func bringIn(
-        _ record: HistoryRecord, _ place: HistoryPlace, _ item: BackupItem,
-        to account: Identifier
-    ) throws(Failure) -> BroughtIn {
-        try transact(.write) { (transaction) throws(Failure) in
-            let row = RowKey.history(account, place)
-            let known = try transaction.readable(row, HistoryRecord.init)
-            if let known, !known.isImported || known.first <= record.first { return .kept }
-            try transaction.put(row, record.encodedAsImported())
-            transaction.noteRestored(row, item, of: account)
-            return known == nil ? .imported : .improved
+        } catch {
+            guard error != .limit(.memory) else { throw error }
+            return nil
         }
     }
 
@@ -314,6 +238,20 @@ private struct Incoming {
     let isActive: Bool
 }
 
+/// What an entry turned out to be.
+private enum Part {
+    enum What {
+        case gone
+        case credential(CredentialRecord, RowKey)
+        case history(HistoryRecord, HistoryPlace)
+    }
+    /// nil: of a newer Pawl, or not what its name says.
+    case item(BackupItem, BackupShown, What?)
+    case seen(SeenPart, Bytes)
+    case undecryptable
+    case malformed
+}
+
 enum SeenPart {
     case manifest(Identifier)
     case page(Identifier, UInt64)
@@ -371,6 +309,14 @@ extension RowKey {
 extension Backup.Progress {
     fileprivate var bad: UInt64 { undecryptable &+ malformed }
 
+    fileprivate mutating func add(_ result: BroughtIn) {
+        switch result {
+        case .imported: imported &+= 1
+        case .improved: improved &+= 1
+        case .kept, .expired: known &+= 1
+        }
+    }
+
     fileprivate static func - (one: Self, other: Self) -> Self {
         var difference = Self()
         difference.imported = one.imported &- other.imported
@@ -387,6 +333,80 @@ extension Backup.Progress {
 }
 
 extension Transaction {
+    fileprivate func take(
+        _ part: Part, at place: Identifier, _ incoming: Incoming, now: Int64,
+        _ progress: inout Backup.Progress
+    ) throws(Failure) {
+        let account = incoming.account
+        switch part {
+        case .undecryptable:
+            progress.undecryptable &+= 1
+            if progress.bad <= RestoreCheck.limit { try tell(.undecryptable, place, account) }
+        case .malformed, .item(_, _, nil):
+            if case .item(_, let shown, _) = part { try show(shown, at: place, incoming) }
+            progress.malformed &+= 1
+            if progress.bad <= RestoreCheck.limit { try tell(.malformed, place, account) }
+        case .seen(let part, let bytes):
+            if incoming.isRestore { try put(.backupSeen(account, part), bytes) }
+        case .item(_, let shown, .gone):
+            try show(shown, at: place, incoming)
+            progress.add(.kept)
+        case .item(let item, let shown, .credential(let record, let row)):
+            try show(shown, at: place, incoming)
+            let result = try bringIn(record, at: row, item, incoming, now: now)
+            guard let result else { return progress.foreign &+= 1 }
+            progress.add(result)
+        case .item(let item, let shown, .history(let record, let of)):
+            try show(shown, at: place, incoming)
+            progress.add(try bringIn(record, of, item, to: account))
+        }
+    }
+
+    private func show(
+        _ shown: BackupShown, at place: Identifier, _ incoming: Incoming
+    ) throws(Failure) {
+        guard incoming.isRestore else { return }
+        try put(.backupShown(incoming.account, place), shown.encoded())
+    }
+
+    /// Nil: of a scope that the host did not include. Who has the backup's secret must not reach the others.
+    private func bringIn(
+        _ record: CredentialRecord, at row: RowKey, _ item: BackupItem, _ incoming: Incoming,
+        now: Int64
+    ) throws(Failure) -> BroughtIn? {
+        let account = incoming.account
+        guard try accounts(backingUp: row).contains(account) else { return nil }
+        let known = incoming.isActive ? try entry(row, of: account) : nil
+        if let known, known.first < item.first {
+            var isThere = false
+            try getRaw(row) { (_) in isThere = true }
+            // Deleted here since the server got it.
+            guard isThere else { return .kept }
+        }
+        backups.restoring = (account, item)
+        defer { backups.restoring = nil }
+        let result = try bringIn(record, at: row, now: now)
+        if result == .kept, let known, known.first >= item.first,
+            case .current(let current) = try lookUp(row, now: now),
+            current.record.updated > record.updated
+        {
+            noteBetter(row, than: item, of: account)
+        }
+        return result
+    }
+
+    private func bringIn(
+        _ record: HistoryRecord, _ place: HistoryPlace, _ item: BackupItem,
+        to account: Identifier
+    ) throws(Failure) -> BroughtIn {
+        let row = RowKey.history(account, place)
+        let known = try readable(row, HistoryRecord.init)
+        if let known, !known.isImported || known.first <= record.first { return .kept }
+        try put(row, record.encodedAsImported())
+        noteRestored(row, item, of: account)
+        return known == nil ? .imported : .improved
+    }
+
     /// What a restore has found out about writers.
     func keep(_ check: RestoreCheck?, _ account: Identifier) throws(Failure) {
         guard let check else { return }

@@ -122,31 +122,34 @@ extension Store {
         guard !isBatch, shared.vault == nil else { throw .state(.batch) }
     }
 
-    /// Stores a checked credential from elsewhere, unless what is here was updated as late. `restoring`: from the backup of
-    /// that account.
-    func bringIn(
-        _ record: CredentialRecord,
-        restoring: (account: Identifier, item: BackupItem)? = nil
-    ) throws(Failure) -> BroughtIn {
+    fileprivate func bringIn(_ record: CredentialRecord) throws(Failure) -> BroughtIn {
         let scope = try Scope(user: record.user, project: record.project)
         let row = try credentialKey(scope, record.name)
         let now = now()
+        return try transact(.write) { (transaction) throws(Failure) in
+            try transaction.bringIn(record, at: row, now: now)
+        }
+    }
+}
+
+extension Transaction {
+    /// Stores a checked credential from elsewhere, unless what is here was updated as late.
+    func bringIn(
+        _ record: CredentialRecord, at row: RowKey, now: Int64
+    ) throws(Failure) -> BroughtIn {
         guard !CredentialRules.isOver(record.expires, now: now) else { return .expired }
         guard case .inline(let secret) = record.secret else { throw .internal }
-        return try transact(.write) { (transaction) throws(Failure) in
-            transaction.backups.restoring = restoring
-            let current = try transaction.current(row, for: .init(), now: now)
-            if let current, current.record.updated >= record.updated { return .kept }
-            _ = try transaction.retire(row, now: now)
-            var next = record
-            next.version = try transaction.nextVersion()
-            next.purge = CredentialRules.never
-            if secret.count > CredentialRules.inlineLimit {
-                next.secret = .separate(size: UInt32(truncatingIfNeeded: secret.count))
-                try transaction.put(row.secret(of: next.version), secret)
-            }
-            try transaction.put(row, next)
-            return current == nil ? .imported : .improved
+        let current = try current(row, for: .init(), now: now)
+        if let current, current.record.updated >= record.updated { return .kept }
+        _ = try retire(row, now: now)
+        var next = record
+        next.version = try nextVersion()
+        next.purge = CredentialRules.never
+        if secret.count > CredentialRules.inlineLimit {
+            next.secret = .separate(size: UInt32(truncatingIfNeeded: secret.count))
+            try put(row.secret(of: next.version), secret)
         }
+        try put(row, next)
+        return current == nil ? .imported : .improved
     }
 }

@@ -405,7 +405,9 @@ extension Transaction {
         let row = RowKey(.sequence)
         var last: UInt64 = 0
         do throws(Failure) {
-            if let buffer = try get(row) {
+            if let version {
+                last = version
+            } else if let buffer = try get(row) {
                 var reader = ByteReader(buffer.bytes)
                 last = try reader.integer(UInt64.self)
                 try reader.finish()
@@ -417,6 +419,7 @@ extension Transaction {
             last = try versionAfterLoss()
         }
         guard last < UInt64.max else { throw .limit(.counter) }
+        version = last + 1
         try withUnsafeBytes(of: (last + 1).littleEndian) { (bytes) throws(Failure) in
             try put(row, bytes)
         }

@@ -18,6 +18,8 @@ package final class Transaction {
     /// Of accounts, as this call leaves them.
     var rotations: [Identifier: Rotation] = [:]
     var backups = BackupChange()
+    /// The last version that this call has given out.
+    var version: UInt64?
     /// Whether what comes first comes earlier than before, which whoever waits must know.
     private(set) var isUrgent = false
     /// Whether an epoch has begun or a session has ended, for which somebody may wait.
