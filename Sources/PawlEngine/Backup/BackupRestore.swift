@@ -54,9 +54,9 @@ extension Store {
         _ entries: ArraySlice<BackupRequest.Entry>, for request: UInt64, _ incoming: Incoming,
         _ progress: inout Backup.Progress
     ) throws(Failure) -> Bool {
-        var parts: [(place: Identifier, part: Part)] = []
+        var parts: [(place: Identifier, part: RestoredPart)] = []
         for entry in entries where incoming.place ?? entry.place == entry.place {
-            parts.append((entry.place, try open(entry, incoming)))
+            parts.append((entry.place, try opened(entry, incoming)))
         }
         let before = progress
         let after = try transact(.write) { (transaction) throws(Failure) -> Backup.Progress? in
@@ -72,9 +72,9 @@ extension Store {
         return after != nil
     }
 
-    private func open(
+    private func opened(
         _ entry: BackupRequest.Entry, _ incoming: Incoming
-    ) throws(Failure) -> Part {
+    ) throws(Failure) -> RestoredPart {
         do throws(Failure) {
             switch try BackupWire(entry.bytes) {
             case .item:
@@ -107,7 +107,7 @@ extension Store {
 
     private func what(
         _ item: BackupItem, _ content: SecretBuffer
-    ) throws(Failure) -> Part.What? {
+    ) throws(Failure) -> RestoredPart.What? {
         do throws(Failure) {
             switch try BackupContent(content) {
             case .deleted: return .gone
@@ -239,7 +239,7 @@ private struct Incoming {
 }
 
 /// What an entry turned out to be.
-private enum Part {
+private enum RestoredPart {
     enum What {
         case gone
         case credential(CredentialRecord, RowKey)
@@ -334,7 +334,7 @@ extension Backup.Progress {
 
 extension Transaction {
     fileprivate func take(
-        _ part: Part, at place: Identifier, _ incoming: Incoming, now: Int64,
+        _ part: RestoredPart, at place: Identifier, _ incoming: Incoming, now: Int64,
         _ progress: inout Backup.Progress
     ) throws(Failure) {
         let account = incoming.account
