@@ -35,8 +35,9 @@ import Testing
             PAWL_JOB_LATE_KEYS, PAWL_JOB_SESSION_END, PAWL_JOB_REKEY_RETRY, PAWL_JOB_EPOCH_END,
             PAWL_JOB_TOMBSTONE, PAWL_JOB_ROTATE_PACKAGE, PAWL_JOB_DELETE_PACKAGE,
             PAWL_JOB_REPLENISH, PAWL_JOB_VERIFY_PUBLICATION, PAWL_JOB_ORPHAN_RETRY,
+            PAWL_JOB_BACKUP,
         ]
-        #expect(numbers == Array(1...13))
+        #expect(numbers == Array(1...14))
         #expect(JobKind.allCases.map { Int32($0.rawValue) } == numbers)
     }
 

@@ -59,7 +59,9 @@ extension Store {
             parts.append((entry.place, try opened(entry, incoming)))
         }
         let before = progress
-        let after = try transact(.write) { (transaction) throws(Failure) -> Backup.Progress? in
+        // Durable with the answer's own transaction.
+        let after = try transact(.write, .relaxed) {
+            (transaction) throws(Failure) -> Backup.Progress? in
             let machine = try transaction.readableBackup(of: incoming.account)
             guard machine?.download(request)?.version == incoming.version else { return nil }
             var progress = before
