@@ -1330,7 +1330,7 @@ pawl_status pawl_history_decrypt(pawl_store *store, const uint8_t account[PAWL_A
 
 /* Makes the first version, with the secret of `key` (a PAWL_KEY_RECOVERY of PAWL_RECOVERY_BACKUP, or a PAWL_KEY_RAW), or
  * with one that is drawn (NULL: see pawl_backup_recovery_key). PAWL_REFUSED_EXISTS comes if there is one, here or on the
- * server. PAWL_NOT_FOUND: no such account. PAWL_MISUSE_KEY: a passphrase (pawl_recovery_wrap is for those). Since ABI 1. */
+ * server. PAWL_NOT_FOUND: no such account. PAWL_MISUSE_KEY: a passphrase (pawl_recovery_wrap is for those), or the secret of the version before. Since ABI 1. */
 pawl_status pawl_backup_create(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_key *key,
                                uint32_t flags);
 /* Makes the next version, with another secret, whatever there is, and fills it. In constant time: nothing of what is to be

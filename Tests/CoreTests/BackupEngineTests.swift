@@ -33,10 +33,12 @@ import Testing
         #expect(try store.verify().isEmpty)
     }
 
-    private func recovered(_ server: BackupServer, _ clock: ManualClock) throws -> BackupHost {
+    private func recovered(
+        _ server: BackupServer, _ clock: ManualClock, _ secret: UInt8 = 1
+    ) throws -> BackupHost {
         let host = try BackupHost(clock)
         try host.include()
-        try host.recover()
+        try host.recover(secret)
         try host.run(server)
         try host.restore()
         try host.run(server)
@@ -239,6 +241,88 @@ import Testing
         #expect(try host.store.secret("updated") == "newest")
     }
 
+    /// Who has written knows what it wrote, before it ever restored.
+    @Test func aWriterRemembers() throws {
+        for isEmpty in [false, true] {
+            let server = BackupServer()
+            let host = try filled(server)
+            let before = try #require(server.current?.entries)
+            try host.store.put("updated", "newest")
+            try host.run(server)
+            server.versions[0].entries = isEmpty ? [:] : before
+            try host.restore()
+            try host.run(server)
+            #expect(host.findings.contains(isEmpty ? 3 : 1), "\(host.findings)")
+        }
+    }
+
+    /// What was listed for an upload that failed, and is not to be uploaded any more, is missed by nobody.
+    @Test func whatWasNotUploadedIsNotListed() throws {
+        let server = BackupServer()
+        let host = try filled(server)
+        try host.store.put("a", "1")
+        try host.store.put("b", "2", project: "other")
+        _ = try host.store.runAll()
+        for row in try host.store.takeItems(limit: 9, lease: 0) {
+            guard row.item.lane.kind == .backup else {
+                try host.store.acknowledge([row.seq])
+                continue
+            }
+            var failed = BackupServer.Reply()
+            failed.result = .failed
+            try host.store.answer(row.seq, failed)
+        }
+        try host.store.scoped {
+            try host.store.excludeFromBackup(host.account, $0, allProjects: false)
+        }
+        try host.store.scoped("ada", "other") {
+            try host.store.includeInBackup(host.account, $0, allProjects: false)
+        }
+        clock(host)
+        try host.run(server)
+        #expect(try host.report.pending == 0)
+        let fresh = try BackupHost(host.clock)
+        try fresh.include()
+        try fresh.recover()
+        try fresh.run(server)
+        try fresh.restore()
+        try fresh.run(server)
+        #expect(fresh.findings.isEmpty, "\(fresh.findings)")
+        #expect(fresh.restored?.progress.foreign == 1)
+        #expect(try !fresh.store.contents().keys.contains("a"))
+    }
+
+    /// Thousands of changes of which none is to be uploaded.
+    @Test func muchThatIsExcluded() throws {
+        let server = BackupServer()
+        let host = try filled(server)
+        for number in 0..<3_000 { try host.store.put("n\(number)", "x") }
+        try host.store.scoped {
+            try host.store.excludeFromBackup(host.account, $0, allProjects: false)
+        }
+        let puts = server.puts.count
+        try host.run(server)
+        #expect(try host.report.pending == 0 && server.puts.count == puts)
+    }
+
+    /// A server that shows what cannot be remembered here.
+    @Test func damagedMemoryOfARestore() throws {
+        let server = BackupServer()
+        let lost = try filled(server)
+        for kind in [RowKind.backupShown, .backupSeen] {
+            let host = try BackupHost(lost.clock)
+            try host.include()
+            try host.recover()
+            try host.run(server)
+            try host.restore()
+            while try host.store.keys(kind).isEmpty, try host.turn(server) {}
+            for row in try host.store.keys(kind) { try host.store.damage(row) }
+            try host.run(server)
+            try check(host.store)
+            #expect(host.restored != nil)
+        }
+    }
+
     // MARK: Storms
 
     /// Each operation of the storage fails once, in each way it can: what goes on from there leads to the same.
@@ -262,7 +346,7 @@ import Testing
                     try one.create()
                     try one.run(server)
                     try faulty.commandBackup(
-                        host.account, .reset(secret: BackupHost.secret(1), escrow: false))
+                        host.account, .reset(secret: BackupHost.secret(2), escrow: false))
                     try one.run(server)
                 } catch is Failure {}
             }
@@ -271,19 +355,16 @@ import Testing
             let again = BackupHost(
                 clock, data, host.account, try openStore(on: data.sibling(), clock: clock))
             do { try again.include() } catch Failure.exists {}
-            try again.recover()
             clock.advance(31_000_000_000)
             try again.run(server)
-            if try again.report.active.generation == 0 {
-                try again.store.commandBackup(
-                    host.account, .reset(secret: BackupHost.secret(1), escrow: false))
-            }
+            try again.store.commandBackup(
+                host.account, .reset(secret: BackupHost.secret(3), escrow: false))
             for _ in 0..<5 {
                 clock.advance(3_700_000_000_000)
                 try again.run(server)
             }
             #expect(try again.report.active.generation > 0 && again.report.pending == 0)
-            let fresh = try recovered(server, clock)
+            let fresh = try recovered(server, clock, 3)
             try check(fresh.store)
             #expect(fresh.findings.isEmpty, "operation \(operation): \(fresh.findings)")
             if isOver { break }
@@ -347,12 +428,18 @@ import Testing
             clock(host)
             _ = try? host.run(server)
             try host.store.commandBackup(
-                host.account, .reset(secret: BackupHost.secret(1), escrow: false))
+                host.account, .reset(secret: BackupHost.secret(2), escrow: false))
             for _ in 0..<3 {
                 clock(host)
                 try host.run(server)
             }
             #expect(try host.report.active.generation > 0, "\(kind)")
+            // What names the items is gone with these.
+            if ![.backupChange, .backupItem].contains(kind) {
+                let fresh = try recovered(server, host.clock, 2)
+                #expect(try fresh.store.contents().count == 4, "\(kind)")
+                #expect(fresh.findings.isEmpty, "\(kind): \(fresh.findings)")
+            }
             server.versions = []
         }
     }

@@ -175,6 +175,7 @@ package struct Backup {
     private mutating func make(_ goal: Goal, _ secret: SecretBuffer, _ escrow: Bool) throws(Failure)
     {
         guard secret.count == BackupKeys.secretSize else { throw .misuse(.size) }
+        if let key, Seal.sameSecret(key.secret.bytes, secret.bytes) { throw .misuse(.key) }
         intent = .on
         self.goal = goal
         wish = Creation(secret: secret, needsEscrow: escrow)
