@@ -358,8 +358,8 @@ static int lane_of(const pawl_item *item) {
     return -1;
 }
 
-/* Jobs are planned for a day later, so this is about items. */
-static int has_work(pawl_store *store) { return deadline_of(store) < now_ns() + 3600 * SECOND; }
+/* The next job, which empties the log, comes a minute after the sessions began: this is about items. */
+static int has_work(pawl_store *store) { return deadline_of(store) < now_ns() + 30 * SECOND; }
 
 /* Takes, "delivers", settles; now and then an item fails, or is forgotten until its lease ends. */
 static void drain_some(int who, int64_t lease_ns, int forgets) {
@@ -426,11 +426,13 @@ static void look_at_notes(uint64_t count, int is_strict) {
     CHECK(drain->counter <= (long)(sizeof drain->notes / sizeof drain->notes[0]));
     for (long i = 0; i < drain->counter; i++) {
         const note *n = &drain->notes[i];
+        if (n->seq == 0 && !is_strict) continue; /* whoever was to write it was killed */
         NEED(n->seq >= 1 && n->seq <= count && n->lane >= 0);
         lanes[n->seq] = n->lane + 1;
     }
     for (long i = 0; i < drain->counter; i++) {
         const note *n = &drain->notes[i];
+        if (n->seq == 0) continue;
         if (n->what == SETTLED) {
             settled[n->seq] = 1;
             continue;
