@@ -15,8 +15,7 @@ public func pawl_backup_create(
     _ flags: UInt32
 ) -> pawl_status {
     command(store, account) { () throws(Failure) in
-        try check(flags: flags, allowed: PAWL_BACKUP_ESCROW)
-        return .create(secret: try secret(key), escrow: has(flags, PAWL_BACKUP_ESCROW))
+        .create(secret: try secret(key), escrow: try isEscrowed(flags))
     }
 }
 
@@ -26,8 +25,7 @@ public func pawl_backup_reset(
     _ flags: UInt32
 ) -> pawl_status {
     command(store, account) { () throws(Failure) in
-        try check(flags: flags, allowed: PAWL_BACKUP_ESCROW)
-        return .reset(secret: try secret(key), escrow: has(flags, PAWL_BACKUP_ESCROW))
+        .reset(secret: try secret(key), escrow: try isEscrowed(flags))
     }
 }
 
@@ -95,6 +93,11 @@ private func command(
     }
 }
 
+private func isEscrowed(_ flags: UInt32) throws(Failure) -> Bool {
+    try check(flags: flags, allowed: PAWL_BACKUP_ESCROW)
+    return has(flags, PAWL_BACKUP_ESCROW)
+}
+
 private func secret(_ key: UnsafePointer<pawl_key>?) throws(Failure) -> SecretBuffer {
     try Store.backupSecret(
         key.map { (key) throws(Failure) in try unlockKey(key) })
@@ -129,10 +132,8 @@ public func pawl_backup_include(
     _ scope: UnsafePointer<pawl_scope>?, _ flags: UInt32
 ) -> pawl_status {
     withStore(store) { (store) throws(Failure) in
-        try check(flags: flags, allowed: PAWL_BACKUP_ALL_PROJECTS)
-        try store.includeInBackup(
-            identifier(account), PawlABI.scope(scope),
-            allProjects: has(flags, PAWL_BACKUP_ALL_PROJECTS))
+        let (scope, allProjects) = try backedUp(scope, flags)
+        try store.includeInBackup(identifier(account), scope, allProjects: allProjects)
     }
 }
 
@@ -142,11 +143,16 @@ public func pawl_backup_exclude(
     _ scope: UnsafePointer<pawl_scope>?, _ flags: UInt32
 ) -> pawl_status {
     withStore(store) { (store) throws(Failure) in
-        try check(flags: flags, allowed: PAWL_BACKUP_ALL_PROJECTS)
-        try store.excludeFromBackup(
-            identifier(account), PawlABI.scope(scope),
-            allProjects: has(flags, PAWL_BACKUP_ALL_PROJECTS))
+        let (scope, allProjects) = try backedUp(scope, flags)
+        try store.excludeFromBackup(identifier(account), scope, allProjects: allProjects)
     }
+}
+
+private func backedUp(
+    _ scope: UnsafePointer<pawl_scope>?, _ flags: UInt32
+) throws(Failure) -> (scope: Scope, allProjects: Bool) {
+    try check(flags: flags, allowed: PAWL_BACKUP_ALL_PROJECTS)
+    return (try PawlABI.scope(scope), has(flags, PAWL_BACKUP_ALL_PROJECTS))
 }
 
 // MARK: Secrets

@@ -32,7 +32,7 @@ static pawl_key secret_key(void) {
 /* All that is due and all that follows from it. True once something was told. */
 static int serve(pawl_store *store, uint32_t until) {
     int is_told = 0;
-    for (size_t ran = 1, count = 1; ran + count > 0;) {
+    for (size_t ran = 1, count = 1; ran + count > 0 && !is_told;) {
         pawl_view *view = NULL;
         uint64_t done[100];
         size_t done_count = 0;
@@ -168,7 +168,7 @@ static double fill_for_reset(void) {
     return 1;
 }
 
-/* Milliseconds, until the next version is active. */
+/* Milliseconds, until the next version is said to be active and the first of what it is filled with is out. */
 static double reset_ms(void) {
     uint8_t account[PAWL_ACCOUNT_ID_SIZE];
     char path[512];
@@ -180,8 +180,9 @@ static double reset_ms(void) {
     uint64_t before = state_of(store, account).generation;
     double begun = now();
     must(pawl_backup_reset(store, account, NULL, 0), "reset");
+    if (!serve(store, PAWL_EVENT_BACKUP_KEY_CACHED)) stop("reset", "made no version");
     double took = now() - begun;
-    if (state_of(store, account).generation != before) stop("reset", "made a version by itself");
+    if (state_of(store, account).generation <= before) stop("reset", "made no version that is active");
     pawl_store_close(store);
     return took * 1000;
 }

@@ -2,15 +2,12 @@
  * doing, the store opens; what is wanted is still wanted; it goes on by itself; and whatever a put acknowledged is in what a fresh
  * store gets back with the recovery key, once the backup says that nothing is pending. PAWL_KILLS says how often at random. */
 #include "backup_device.h"
-
-#include <sys/syscall.h>
+#include "storage_kill.h"
 
 #define NAMES 40
 
 static struct shared {
     int64_t time;
-    volatile long operations; /* that wrote to a file, since `countdown` was set */
-    volatile long countdown;  /* the operation that is the last; 0: none is */
     volatile int values[NAMES]; /* what a put acknowledged; -1: deleted, 0: never there */
     volatile int name, value;   /* of the put that is under way; name -1: none */
     volatile long puts, resets, restores;
@@ -18,28 +15,6 @@ static struct shared {
 
 static backup_server *server;
 static id16 account;
-
-/* ---------------------------------------------------------------- operations of the storage */
-
-/* These stand before the C library's for SQLite, too. */
-static void count_operation(void) {
-    if (shared == NULL || shared->countdown == 0) return;
-    if (++shared->operations == shared->countdown) kill(getpid(), SIGKILL);
-}
-
-ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at);
-ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at) {
-    count_operation();
-    return syscall(SYS_pwrite64, fd, bytes, size, at);
-}
-int fdatasync(int fd) {
-    count_operation();
-    return (int)syscall(SYS_fdatasync, fd);
-}
-int ftruncate64(int fd, off64_t size) {
-    count_operation();
-    return (int)syscall(SYS_ftruncate, fd, size);
-}
 
 /* ---------------------------------------------------------------- the child */
 
@@ -240,15 +215,15 @@ static void killed_at_every_operation(void) {
     int died = 1;
     for (long at = 1; died && test_faults == 0; at += step) {
         const char *path = begin();
-        shared->operations = 0;
-        shared->countdown = at;
+        storage->operations = 0;
+        storage->countdown = at;
         died = dies(child_start(live_once, (void *)path));
-        shared->countdown = 0;
+        storage->countdown = 0;
         look(path);
         rounds++;
     }
-    printf("  killed at %ld of %ld operations\n", rounds - 1, shared->operations);
-    CHECK(shared->operations > 50);
+    printf("  killed at %ld of %ld operations\n", rounds - 1, storage->operations);
+    CHECK(storage->operations > 50);
 }
 
 static void live_until_killed(void *path) {
@@ -283,6 +258,7 @@ static void killed_at_random(void) {
 int main(void) {
     test_path("");
     shared = shared_memory(sizeof *shared);
+    storage = shared_memory(sizeof *storage);
     RUN(killed_at_every_operation);
     RUN(killed_at_random);
     FINISH;

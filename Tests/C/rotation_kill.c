@@ -3,9 +3,9 @@
  * one is staged and is asked for again with the same bytes, and every other private half has a day on which it goes.
  * PAWL_KILLS says how often at random. */
 #include "session_pair.h"
+#include "storage_kill.h"
 
 #include <sqlite3.h>
-#include <sys/syscall.h>
 
 #define DAY (24 * 3600 * SECOND)
 #define PACKAGES 2000
@@ -22,8 +22,6 @@ typedef struct published {
 
 static struct shared {
     int64_t time;
-    volatile long operations; /* that wrote to a file, since `countdown` was set */
-    volatile long countdown;  /* the operation that is the last; 0: none is */
     volatile int count;       /* of packages, counted when they are complete */
     volatile int newest;      /* that was answered for; -1: none */
     volatile int answering;   /* that was being answered for when the child died; -1: none */
@@ -32,28 +30,6 @@ static struct shared {
 } *shared;
 
 static id16 account;
-
-/* ---------------------------------------------------------------- operations of the storage */
-
-/* These stand before the C library's for SQLite, too. */
-static void count_operation(void) {
-    if (shared == NULL || shared->countdown == 0) return;
-    if (++shared->operations == shared->countdown) kill(getpid(), SIGKILL);
-}
-
-ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at);
-ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at) {
-    count_operation();
-    return syscall(SYS_pwrite64, fd, bytes, size, at);
-}
-int fdatasync(int fd) {
-    count_operation();
-    return (int)syscall(SYS_fdatasync, fd);
-}
-int ftruncate64(int fd, off64_t size) {
-    count_operation();
-    return (int)syscall(SYS_ftruncate, fd, size);
-}
 
 /* ---------------------------------------------------------------- the child */
 
@@ -240,7 +216,7 @@ static void begin(const char *path) {
     shared->time = INT64_C(1700000000) * SECOND;
     shared->count = 0;
     shared->newest = shared->answering = -1;
-    shared->countdown = 0;
+    storage->countdown = 0;
     pawl_store *store = open_at(path);
     pawl_rotation_options options = PAWL_INIT(pawl_rotation_options);
     options.one_time_count = 2;
@@ -271,15 +247,15 @@ static void killed_at_every_operation(void) {
         static char path[512];
         snprintf(path, sizeof path, "%s", fresh_path());
         begin(path);
-        shared->operations = 0;
-        shared->countdown = at;
+        storage->operations = 0;
+        storage->countdown = at;
         last = dies(child_start(live_two_months, path));
-        shared->countdown = 0;
+        storage->countdown = 0;
         look(path);
         rounds++;
     }
-    printf("  killed at %ld of %ld operations\n", rounds - 1, shared->operations);
-    CHECK(shared->operations > 50 && shared->rotations > rounds && shared->newest >= 0);
+    printf("  killed at %ld of %ld operations\n", rounds - 1, storage->operations);
+    CHECK(storage->operations > 50 && shared->rotations > rounds && shared->newest >= 0);
 }
 
 static void live_until_killed(void *path) {
@@ -313,6 +289,7 @@ static void killed_at_random(void) {
 int main(void) {
     test_path("");
     shared = shared_memory(sizeof *shared);
+    storage = shared_memory(sizeof *storage);
     RUN(killed_at_every_operation);
     RUN(killed_at_random);
     FINISH;

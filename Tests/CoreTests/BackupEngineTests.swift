@@ -292,6 +292,26 @@ import Testing
         #expect(try !fresh.store.contents().keys.contains("a"))
     }
 
+    /// What cannot be read here is in the version before, which stays; what is deleted later leaves the next one all the same.
+    @Test func aFillThatIsIncomplete() throws {
+        let server = BackupServer()
+        let host = try filled(server)
+        let known = Set(try host.store.keys(.credential))
+        try host.store.put("broken", "b")
+        try host.run(server)
+        let row = try #require(host.store.keys(.credential).first { !known.contains($0) })
+        try host.store.damage(row)
+        try host.store.commandBackup(
+            host.account, .reset(secret: BackupHost.secret(2), escrow: false))
+        try host.run(server)
+        #expect(server.versions.count == 2)
+        try host.store.delete("updated")
+        try host.run(server)
+        let fresh = try recovered(server, host.clock, 2)
+        #expect(try fresh.store.contents().keys.sorted() == ["large", "small"])
+        #expect(fresh.findings.isEmpty)
+    }
+
     /// Thousands of changes of which none is to be uploaded.
     @Test func muchThatIsExcluded() throws {
         let server = BackupServer()

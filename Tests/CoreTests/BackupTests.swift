@@ -736,60 +736,49 @@ private func version(
         }
     }
 
+    /// What stands at a place, held against what its writer and others have listed.
     @Test func whatAServerDoesToItemsIsFound() throws {
         let keys = try keys(1)
         let version = try version("1", 1).hash
-        var listing: [BackupManifest.Entry] = []
-        var shown: [Identifier: (writer: Identifier, entry: BackupManifest.Entry)] = [:]
-        for number in 1...4 as ClosedRange<UInt64> {
+        func item(
+            writer: Int = 1, number: UInt64, first: UInt32 = 5, _ text: String = "x"
+        ) throws -> (shown: BackupShown, entry: BackupManifest.Entry) {
             let item = BackupItem(
-                .credential(subject(Int(number))), writer: subject(1), number: number,
-                first: 5, .own)
-            let entry = try entry(item, seal(item, "x", keys, version), keys)
-            listing.append(entry)
-            shown[entry.place] = (subject(1), entry)
+                .credential(subject(2)), writer: subject(writer), number: number, first: first,
+                .own)
+            let entry = try entry(item, seal(item, text, keys, version), keys)
+            return (BackupShown(item, entry.rank), entry)
         }
-        let manifest = try manifest(counter: 5)
-        func findings() -> Set<BackupManifest.Finding> {
-            Set(manifest.findings(listing: listing, shown: shown))
+        let listed = try item(number: 2).entry
+        func findings(
+            _ shown: BackupShown, writer: Int = 1, counter: UInt64? = 5
+        ) throws -> [BackupManifest.Finding] {
+            let stored = try shown.encoded()
+            var shown = try BackupShown(decoding: stored)
+            let first = shown.compare(listed, of: subject(writer))
+            shown = try BackupShown(decoding: shown.encoded())
+            return [first, shown.finding(at: listed.place, counter: counter)].compactMap { $0 }
         }
-        #expect(findings().isEmpty)
-        let honest = shown
-        func variant(
-            _ place: Int, writer: Int = 1, number: UInt64, first: UInt32
-        ) throws -> (writer: Identifier, entry: BackupManifest.Entry) {
-            let item = BackupItem(
-                .credential(subject(place)), writer: subject(writer), number: number,
-                first: first, .own)
-            return (subject(writer), try entry(item, seal(item, "y", keys, version), keys))
+        #expect(try findings(item(number: 2).shown).isEmpty)
+        // Worse, from before; of another writer, whose listing has it, or not.
+        let worse = try item(writer: 3, number: 1, first: 6).shown
+        #expect(try findings(worse, counter: 1) == [.older(listed.place), .unlisted(listed.place)])
+        // Better, and as good: a server may go by less than the whole rank, and keeps what came first.
+        for first in [4, 5] as [UInt32] {
+            for writer in 3...20 {
+                let other = try item(writer: writer, number: 1, first: first).shown
+                #expect(try findings(other) == [.inserted(listed.place)])
+            }
         }
-        let place = listing[1].place
-        shown[place] = nil
-        #expect(findings() == [.omitted(place)])
-        // Worse, by another writer: what was there before.
-        shown[place] = try variant(2, writer: 3, number: 1, first: 6)
-        #expect(findings() == [.older(place)])
-        // Better: somebody had more.
-        shown[place] = try variant(2, writer: 3, number: 1, first: 4)
-        #expect(findings().isEmpty)
-        // As good: a server may go by less than the whole rank, and keeps what came first.
-        for writer in 3...20 {
-            shown[place] = try variant(2, writer: writer, number: 1, first: 5)
-            #expect(findings().isEmpty)
-        }
-        // Of this writer, with a number that its listing gives to another.
-        shown[place] = try variant(2, number: 3, first: 4)
-        #expect(findings() == [.swapped(place)])
-        // Newer than the manifest.
-        shown[place] = try variant(2, number: 6, first: 4)
-        #expect(findings() == [.unlisted(place)])
-        shown = honest
-        let extra = try variant(9, number: 0, first: 4)
-        shown[extra.entry.place] = extra
-        #expect(findings() == [.inserted(extra.entry.place)])
-        shown = honest
-        shown[place] = honest[listing[2].place]
-        #expect(findings() == [.swapped(place)])
+        // Of this writer, where it listed another; newer than its manifest; without any.
+        let other = try item(number: 3, first: 4).shown
+        #expect(try findings(other) == [.swapped(listed.place)])
+        #expect(try findings(other, counter: 3) == [.unlisted(listed.place)])
+        #expect(try findings(other, counter: nil) == [.unlisted(listed.place)])
+        // Of a writer that never listed this place.
+        #expect(try findings(other, writer: 9) == [.inserted(listed.place)])
+        // The same number with other content.
+        #expect(try findings(item(number: 2, "y").shown) == [.swapped(listed.place)])
     }
 
     @Test func listingsAreBound() throws {

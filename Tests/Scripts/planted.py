@@ -127,23 +127,25 @@ BACKUP = [
 
 # The machine, its exploration, its bugs.
 MACHINES = [
-    ("PawlCore/Session/Rekey.swift", "RekeyExploration", REKEY),
-    ("PawlCore/Backup/Backup.swift", "BackupExploration", BACKUP),
+    ("PawlCore/Session", "RekeyExploration", REKEY),
+    ("PawlCore/Backup", "BackupExploration", BACKUP),
 ]
 
 
 def explore(folder: Path, machine: str, exploration: str, old: str, new: str) -> str:
-    """What the exploration prints with `old` replaced."""
+    """What the exploration prints with `old` replaced, which stands in the machine's folder once."""
     files = []
+    count = 0
     for room in ROOMS:
         for source in sorted((ROOT / "Sources" / room).rglob("*.swift")):
             text = source.read_text(encoding="utf-8")
-            if str(source).endswith(machine) and old:
-                if text.count(old) != 1:
-                    return f"stands there {text.count(old)} times: {old.strip()}"
+            if str(source.parent).endswith(machine) and old:
+                count += text.count(old)
                 text = text.replace(old, new)
             files.append(folder / source.name)
             files[-1].write_text(text, encoding="utf-8")
+    if old and count != 1:
+        return f"stands there {count} times: {old.strip()}"
     maps = [ROOT / "Sources/CSodium/module.modulemap", folder / "module.modulemap"]
     maps[1].write_text("".join(f"module {room} {{}}\n" for room in ROOMS), encoding="utf-8")
     main = folder / "Planted.swift"

@@ -56,7 +56,7 @@ package struct Backup {
     /// To be deleted when all up to `fill` is in their successor.
     var doomed: [BackupVersion] = []
     var successor = Digest.none
-    package internal(set) var fill: UInt64 = 0
+    var fill: UInt64 = 0
     /// The last version that was made here, or restored from to its end: all that is in it is here.
     var whole = Digest.none
     /// 0: no own account was asked for the secret.
@@ -166,12 +166,6 @@ package struct Backup {
         }
     }
 
-    private mutating func change(_ count: UInt64, _ areStored: Bool) {
-        let isAllStored = upload.cursor == changes && upload.request == 0
-        changes += min(count, UInt64.max - changes)
-        if areStored, isAllStored, active != nil { upload.cursor = changes }
-    }
-
     private mutating func make(_ goal: Goal, _ secret: SecretBuffer, _ escrow: Bool) throws(Failure)
     {
         guard secret.count == BackupKeys.secretSize else { throw .misuse(.size) }
@@ -226,10 +220,6 @@ package struct Backup {
         return waiting.contains(number) || fetches.contains { $0.request == number }
     }
 
-    package func isUploading(_ number: UInt64) -> Bool {
-        number != 0 && upload.request == number
-    }
-
     /// A newer command: what the check under way finds may be older than it.
     private mutating func supersede() {
         if phase != .creating, phase != .deleting {
@@ -278,12 +268,12 @@ package struct Backup {
             if goal.isDeleting { key = nil }
             goal = .none
             wish = nil
-            foundForeign(&turn)
+            foundNothing(.unknown, &turn)
         case (.checking, .malformed) where goal == .reset:
             lose()
             try create(&turn)
         case (.checking, .malformed) where received.contains { $0.isAsked }:
-            foundForeign(&turn)
+            foundNothing(.unknown, &turn)
             fail(answer, &turn)
         case (.escrowing, .done):
             failures = 0
@@ -358,9 +348,9 @@ package struct Backup {
         }
     }
 
-    /// What the server has is no version of this kind.
-    private mutating func foundForeign(_ turn: inout Turn) {
-        server = .unknown
+    /// No version, or another program's.
+    private mutating func foundNothing(_ now: Server, _ turn: inout Turn) {
+        server = now
         active = nil
         offered = nil
         upload.request = 0
@@ -369,11 +359,7 @@ package struct Backup {
     }
 
     private mutating func foundNone(_ turn: inout Turn) throws(Failure) {
-        server = .absent
-        active = nil
-        offered = nil
-        for _ in received.filter({ $0.isAsked }) { turn.refuse(.noBackup) }
-        received.removeAll { $0.isAsked }
+        foundNothing(.absent, &turn)
         if goal.isMaking { return try create(&turn) }
         guard case .delete = goal else { return }
         goal = .none
@@ -472,63 +458,14 @@ package struct Backup {
         again = again || goal != .none
     }
 
-    // MARK: Upload
-
-    private mutating func uploaded(_ answer: Answer, _ turn: inout Turn) {
-        upload.request = 0
-        if case .stored(let count) = answer {
-            upload.cursor = upload.upTo
-            upload.failures = 0
-            if let active { server = .present(active, count: count) }
-            return
-        }
-        upload.failures = upload.failures < UInt32.max ? upload.failures + 1 : upload.failures
-        upload.retryAt = retryTime(answer, upload.failures, turn)
-        if answer == .wrongVersion || answer == .noVersion { lose() }
-    }
-
     // MARK: What follows
 
     /// All that is wanted and not under way.
     private mutating func goOn(_ turn: inout Turn) {
         guard !isStopped else { return }
         if phase == .idle { goOnIdle(&turn) }
-        if let active, canUpload, upload.retryAt == nil {
-            upload.upTo = changes
-            upload.request = ask(
-                .putItems(active, after: upload.cursor, upTo: upload.upTo), &turn)
-        }
+        goOnUploading(&turn)
         goOnDownloading(&turn)
-    }
-
-    /// While a restore is under way, what it shows stays as it is, unless it goes on failing.
-    private var canUpload: Bool {
-        guard active != nil, upload.request == 0, upload.cursor < changes else { return false }
-        guard let restore, !restore.isStopped, !restore.cursor.isEmpty || restore.request != 0
-        else { return true }
-        return restore.failures > 2
-    }
-
-    /// What is asked for goes no further than this: the rest is too much for one request.
-    package mutating func cutBatch(at change: UInt64) {
-        upload.upTo = min(max(change, upload.cursor), upload.upTo)
-    }
-
-    /// Nothing of what was asked for is to be put.
-    package mutating func skipBatch() {
-        upload.cursor = upload.upTo
-        upload.request = 0
-    }
-
-    /// Something that the active version is to be filled with cannot be read here. What it replaces stays.
-    package mutating func keepReplaced() {
-        if let active, active.hash == successor { fill = UInt64.max }
-    }
-
-    /// The version whose successor is active and filled.
-    private var replaced: BackupVersion? {
-        guard let active, active.hash == successor, upload.cursor >= fill else { return nil }
-        return doomed.first { $0.number != active.number }
     }
 
     private mutating func goOnIdle(_ turn: inout Turn) {
@@ -558,19 +495,5 @@ package struct Backup {
     /// A time further away than any that is planned was written under another clock.
     func isDue(_ time: Int64, _ now: Int64) -> Bool {
         now >= time || time > Backoff.after(now, Self.longest)
-    }
-
-    // MARK: What is said
-
-    /// Once for each revision. That something waits to be uploaded is none.
-    private mutating func tell(since before: Snapshot, _ outcome: inout Outcome) {
-        var same = snapshot
-        same.pending = before.pending
-        same.isUploading = before.isUploading
-        guard same != before else { return }
-        revision &+= 1
-        var events = [Event.status(snapshot)]
-        if let active, active != before.active { events.append(.keyCached(active)) }
-        outcome.events = events + outcome.events
     }
 }

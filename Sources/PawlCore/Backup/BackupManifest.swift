@@ -211,40 +211,6 @@ package struct BackupManifest: Equatable {
         /// Newer than its writer's manifest: on its way, or the manifest is withheld.
         case unlisted(Identifier)
     }
-
-    /// Nil: as it should be. `shown`: what a server has at the entry's place, by the same writer or another.
-    package static func compare(_ entry: Entry, shown: Entry?) -> Finding? {
-        guard let shown else { return .omitted(entry.place) }
-        guard shown.place == entry.place else { return .swapped(entry.place) }
-        return entry.rank.isBetter(than: shown.rank) ? .older(entry.place) : nil
-    }
-
-    /// Nil: as it should be. `listed`: what this writer's listing has under the number of the item.
-    package func compare(shown: Entry, listed: Entry?) -> Finding? {
-        guard shown.number < counter else { return .unlisted(shown.place) }
-        guard let listed else { return .inserted(shown.place) }
-        return listed == shown ? nil : .swapped(shown.place)
-    }
-
-    /// All of a writer's items, against its listing. `shown` has, for each place, the item and its writer.
-    package func findings(
-        listing: [Entry], shown: [Identifier: (writer: Identifier, entry: Entry)]
-    ) -> [Finding] {
-        var listed: [UInt64: Entry] = [:]
-        var findings: [Finding] = []
-        for entry in listing {
-            listed[entry.number] = entry
-            if let finding = Self.compare(entry, shown: shown[entry.place]?.entry) {
-                findings.append(finding)
-            }
-        }
-        for (_, item) in shown where item.writer == writer {
-            if let finding = compare(shown: item.entry, listed: listed[item.entry.number]) {
-                findings.append(finding)
-            }
-        }
-        return findings
-    }
 }
 
 /// The newest manifest that is known of each writer: by this it is seen when a server puts one back.

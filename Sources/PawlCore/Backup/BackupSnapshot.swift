@@ -50,4 +50,16 @@ extension Backup {
             return .notReady(version.generation < highest ? .rolledBack : .keyMissing)
         }
     }
+
+    /// Once for each revision. That something waits to be uploaded is none.
+    mutating func tell(since before: Snapshot, _ outcome: inout Outcome) {
+        var same = snapshot
+        same.pending = before.pending
+        same.isUploading = before.isUploading
+        guard same != before else { return }
+        revision &+= 1
+        var events = [Event.status(snapshot)]
+        if let active, active != before.active { events.append(.keyCached(active)) }
+        outcome.events = events + outcome.events
+    }
 }

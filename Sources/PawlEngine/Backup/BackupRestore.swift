@@ -6,7 +6,9 @@ internal import PawlStore
 /// between them; what was kept is known when it comes again after a crash. What a server shows is remembered until its last
 /// page, and then held against what its writers say.
 extension Store {
+    /// Entries that are kept in one transaction, and rows that are looked at in one.
     private static let chunkSize = 8
+    private static let lookSize = 256
 
     struct Restored {
         var progress = Backup.Progress()
@@ -162,18 +164,34 @@ extension Store {
                 check.note(.listing(manifest.writer))
             }
         }
-        try transact(.read) { (transaction) throws(Failure) in
-            try transaction.scanRaw(.of(.backupShown, account)) { (row, value) throws(Failure) in
-                guard let place = row.identifier(at: Identifier.size),
-                    let buffer = try? transaction.sealer.open(value, for: row),
-                    let shown = try? BackupShown(decoding: buffer)
-                else { return true }
-                let counter = manifests.first { $0.writer == shown.writer }?.counter
-                if let finding = shown.finding(at: place, counter: counter) { check.note(finding) }
-                return true
-            }
-        }
+        var last: RowKey?
+        repeat {
+            last = try checkShown(after: last, of: account, manifests, &check)
+        } while last != nil
         return check
+    }
+
+    /// Looks at the next few that were shown; nil: there are no more.
+    private func checkShown(
+        after start: RowKey?, of account: Identifier, _ manifests: [BackupManifest],
+        _ check: inout RestoreCheck
+    ) throws(Failure) -> RowKey? {
+        let rows = try transact(.read) { (transaction) throws(Failure) in
+            var rows: [(row: RowKey, shown: BackupShown?)] = []
+            try transaction.scanRaw(.of(.backupShown, account), after: start) {
+                (row, value) throws(Failure) in
+                let buffer = try? transaction.sealer.open(value, for: row)
+                rows.append((row, buffer.flatMap { try? BackupShown(decoding: $0) }))
+                return rows.count < Self.lookSize
+            }
+            return rows
+        }
+        for (row, shown) in rows {
+            guard let place = row.identifier(at: Identifier.size), let shown else { continue }
+            let counter = manifests.first { $0.writer == shown.writer }?.counter
+            if let finding = shown.finding(at: place, counter: counter) { check.note(finding) }
+        }
+        return rows.count < Self.lookSize ? nil : rows.last?.row
     }
 
     /// The page's bytes; nil: there is none.

@@ -98,7 +98,7 @@ extension Transaction {
             let keys = try BackupKeys(secret.bytes)
             withExtendedLifetime(secret) {}
             var batch = BackupBatch(version, keys, account, after: after, upTo: upTo)
-            try batch.gather(self, filled: machine.fill)
+            try batch.gather(self, filled: machine.filled(version))
             machine.cutBatch(at: batch.upTo)
             if batch.isIncomplete { machine.keepReplaced() }
             // The next one is another transaction's.

@@ -15,9 +15,7 @@ final class Inbox {
     private var graves: [SessionHalf: Session] = [:]
     private var peers: [RowKey: OpenPeer] = [:]
     private var welcomes: [RowKey: SessionHalf] = [:]
-    private var record: AccountRecord?
-    private var state: AccountState?
-    private var isStateChanged = false
+    private let own: OpenAccount
     private var spentKeys: Set<RowKey> = []
 
     init(_ account: Identifier, _ outgoing: Outgoing, givesBack: Bool) {
@@ -25,6 +23,7 @@ final class Inbox {
         self.outgoing = outgoing
         self.givesBack = givesBack
         transaction = outgoing.transaction
+        own = OpenAccount(account, outgoing.transaction)
     }
 
     func receive(_ bytes: Bytes, _ keeps: Bool) throws(Failure) -> Store.Received {
@@ -32,7 +31,7 @@ final class Inbox {
             let frame = try Frame(bytes)
             guard let part = frame.welcome else {
                 guard let session = try session(frame.session) else {
-                    _ = try ownRecord()
+                    _ = try own.record()
                     try answerClosed(frame)
                     throw .notFound
                 }
@@ -181,7 +180,7 @@ final class Inbox {
             frame.welcome == nil && (session.side == .initiator || session.hasSent)
         // Before the message counts: a damaged row that is met here must refuse it whole.
         if decision.outcome.committed != nil || opened.closed != nil,
-            try ownState().keepsHistory
+            try own.state().keepsHistory
         {
             try session.keepHistory()
         }
@@ -260,12 +259,11 @@ final class Inbox {
         guard !entry.isOutbound else {
             return try transaction.cancel(Job(.setUpDeadline, entry.id))
         }
-        var state = try ownState()
+        var state = try own.state()
         // A receive-only session keeps its last deadline.
         if entry.isSendable { try transaction.cancel(Job(.sessionEnd, entry.id)) }
         state.removeUnconfirmed()
-        self.state = state
-        isStateChanged = true
+        own.change(state)
     }
 
     // MARK: Fresh welcomes
@@ -279,14 +277,14 @@ final class Inbox {
     private func accept(
         _ frame: Frame, _ welcome: Welcome, _ row: RowKey, _ keeps: Bool
     ) throws(Failure) -> Store.Received {
-        let own = try SetUp.Own(account: account, record: ownRecord())
-        var state = try ownState()
+        let keys = try SetUp.Own(account: account, record: own.record())
+        var state = try own.state()
         let found = try privateHalves(welcome)
         let millis = Store.milliseconds(now)
         guard millis <= found.package.notAfter.addingSaturated(KeyPackage.clockSkew) else {
             throw .time
         }
-        try SetUp.check(welcome, own, found.package)
+        try SetUp.check(welcome, keys, found.package)
         guard welcome.suite >= state.minSuite else { throw .state(.suite) }
         let initiator = welcome.initiator
         let peerRow = try transaction.peerRow(account, initiator.name)
@@ -307,7 +305,7 @@ final class Inbox {
 
         // Only now the agreements, which cost most.
         let session = try SetUp.accept(
-            own, welcome, found.package, initKeys: found.record.opening,
+            keys, welcome, found.package, initKeys: found.record.opening,
             oneTime: found.oneTime?.opening)
         try peer.accept(
             session.id, created: min(welcome.created, millis), isWaiting: isWaiting)
@@ -326,8 +324,7 @@ final class Inbox {
         if state.keepsHistory { try session.keepHistory(isNew: true) }
         try commit(opened, frame, decision, fresh, shared, keeps)
         open[session.half] = fresh
-        self.state = state
-        isStateChanged = true
+        own.change(state)
         welcomes[row] = session.half
         try session.id.withBytes { (id) throws(Failure) in try transaction.put(row, id) }
         if let number = welcome.oneTime {
@@ -390,20 +387,6 @@ final class Inbox {
 
     // MARK: Records
 
-    private func ownRecord() throws(Failure) -> AccountRecord {
-        if let record { return record }
-        let record = try transaction.accountRecord(account)
-        self.record = record
-        return record
-    }
-
-    private func ownState() throws(Failure) -> AccountState {
-        if let state { return state }
-        let state = try transaction.accountState(account)
-        self.state = state
-        return state
-    }
-
     /// A peer's record, as this call has changed it.
     private func peer(of open: OpenSession) throws(Failure) -> OpenPeer {
         if let peer = open.peer { return peer }
@@ -437,9 +420,7 @@ final class Inbox {
         for (row, peer) in peers where peer.isChanged {
             try transaction.put(peer.record, at: row, before: peer.stored, now: now)
         }
-        if isStateChanged, let state {
-            try transaction.put(.accountState(account), state.encoded())
-        }
+        try own.finish()
     }
 
     private func finish(_ open: OpenSession) throws(Failure) {

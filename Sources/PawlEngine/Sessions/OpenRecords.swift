@@ -20,6 +20,40 @@ struct PrivateHalves {
     }
 }
 
+/// The account that a call receives for. Its record, in which its keys are, is opened only where they are needed.
+final class OpenAccount {
+    private let id: Identifier
+    private let transaction: Transaction
+    private var known: AccountRecord?
+    private var stored: AccountState?
+    private var changed: AccountState?
+
+    init(_ id: Identifier, _ transaction: Transaction) {
+        self.id = id
+        self.transaction = transaction
+    }
+
+    func record() throws(Failure) -> AccountRecord {
+        if let known { return known }
+        let record = try transaction.accountRecord(id)
+        known = record
+        return record
+    }
+
+    func state() throws(Failure) -> AccountState {
+        if let state = changed ?? stored { return state }
+        let state = try transaction.accountState(id)
+        stored = state
+        return state
+    }
+
+    func change(_ state: AccountState) { changed = state }
+
+    func finish() throws(Failure) {
+        if let changed { try transaction.put(.accountState(id), changed.encoded()) }
+    }
+}
+
 /// A peer while a call receives.
 final class OpenPeer {
     let stored: PeerRecord?
