@@ -1,5 +1,5 @@
 /* backup_bench: a restore of 100,000 credentials and what it needs of memory, a reset of a backup of a million, and how
- * sending fares while a restore runs, as `name,metric,value` lines. The server is in memory, which is not counted.
+ * sending and a restore fare beside each other, as `name,metric,value` lines. The server is in memory, which is not counted.
  * PAWL_BENCH_ITEMS and PAWL_BENCH_RESET say how many in place of 100,000 and 1,000,000. */
 #include "../C/backup_server.h"
 #include "pair.h"
@@ -220,17 +220,27 @@ static double idle_p99(void) {
     return p99;
 }
 
+static double restored_per_s;
+
 static double beside_p99(void) {
     uint8_t account[PAWL_ACCOUNT_ID_SIZE];
     pthread_t thread;
     open_pair(1);
+    server->page = 20;
     begin_restore(stores[0], account);
+    double begun = now();
     if (pthread_create(&thread, NULL, restore_beside, NULL) != 0) stop("thread", "no more");
     double p99 = sends_p99();
+    restored_per_s = (double)state_of(stores[0], account).imported / (now() - begun);
     must(pawl_backup_stop_restore(stores[0], account), "stop");
     pthread_join(thread, NULL);
     close_pair();
     return p99;
+}
+
+static double restored_beside(void) {
+    beside_p99();
+    return restored_per_s;
 }
 
 int main(void) {
@@ -254,6 +264,7 @@ int main(void) {
     emit("pawl", "send_idle_p99_us", median(idle, runs));
     emit("pawl", "send_beside_restore_p99_us", median(values, runs));
     emit("pawl", "send_beside_restore_p99_ratio", median(ratios, runs));
+    emit("pawl", "backup_restore_beside_sending_items_per_s", apart(restored_beside));
     server_end(server);
 
     server = server_new((size_t)1 << 21, (size_t)8 << 30);

@@ -2,13 +2,16 @@ internal import PawlCore
 internal import PawlCrypto
 internal import PawlStore
 
-/// What comes back from a server. A few entries at a time are opened, under no lock, and then kept, so that others can write
-/// between them; what was kept is known when it comes again after a crash. What a server shows is remembered until its last
-/// page, and then held against what its writers say.
+/// What comes back from a server. A few entries at a time are opened, under no lock, and then kept, in the background of
+/// others; what was kept is known when it comes again after a crash. What a server shows is remembered until its last page,
+/// and then held against what its writers say.
 extension Store {
-    /// Entries that are kept in one transaction, and rows that are looked at in one.
-    private static let chunkSize = 8
+    /// Entries that are kept in one transaction, rows that are looked at, and such that are deleted.
+    private static let keepSize = 8
     private static let lookSize = 256
+    private static let deletionSize = 1_000
+    /// While others use the store.
+    private static let leastRows = 16
 
     struct Restored {
         var progress = Backup.Progress()
@@ -29,24 +32,23 @@ extension Store {
         else { return nil }
         let keys = try BackupKeys(secret.bytes)
         withExtendedLifetime(secret) {}
-        if download.cursor?.isEmpty == true { try forgetShown(item.account) }
+        var background = Background(self)
+        if download.cursor?.isEmpty == true { try forgetShown(item.account, &background) }
         var found = machine.restoring?.progress ?? Backup.Progress()
         let before = found
         let incoming = Incoming(
             account: item.account, version: download.version, keys: keys,
             isRestore: download.cursor != nil, place: download.place,
             isActive: download.version == machine.active)
-        var start = 0
-        while start < reply.entries.count {
-            let end = min(start + Self.chunkSize, reply.entries.count)
-            let isWanted = try bringIn(
-                reply.entries[start..<end], for: item.count, incoming, &found)
-            guard isWanted else { return nil }
-            start = end
+        var left = reply.entries[...]
+        while !left.isEmpty {
+            let few = left.prefix(try background.share(of: Self.keepSize, atLeast: 1))
+            guard try bringIn(few, for: item.count, incoming, &found) else { return nil }
+            left = left.dropFirst(few.count)
         }
         var restored = Restored(progress: found - before)
         if incoming.isRestore, reply.body.isEmpty {
-            restored.check = try checkShown(incoming, found)
+            restored.check = try checkShown(incoming, found, &background)
         }
         return restored
     }
@@ -137,7 +139,7 @@ extension Store {
 
     /// Holds what a server has shown against what its writers say, a page of a listing at a time.
     private func checkShown(
-        _ incoming: Incoming, _ progress: Backup.Progress
+        _ incoming: Incoming, _ progress: Backup.Progress, _ background: inout Background
     ) throws(Failure) -> RestoreCheck {
         let (account, keys) = (incoming.account, incoming.keys)
         var check = RestoreCheck(after: progress.bad)
@@ -154,7 +156,7 @@ extension Store {
         for manifest in manifests {
             var root = Digest.none
             var (count, number): (UInt64, UInt64) = (0, 0)
-            while let page = try hold(manifest, page: number, account, &check) {
+            while let page = try hold(manifest, page: number, account, &check, &background) {
                 root = try BackupManifest.root(after: root, page.bytes, keys)
                 count &+= UInt64(page.count / BackupManifest.Entry.size)
                 withExtendedLifetime(page) {}
@@ -166,14 +168,15 @@ extension Store {
         }
         var last: RowKey?
         repeat {
-            last = try checkShown(after: last, of: account, manifests, &check)
+            let count = try background.share(of: Self.lookSize, atLeast: Self.leastRows)
+            last = try checkShown(count, after: last, of: account, manifests, &check)
         } while last != nil
         return check
     }
 
     /// Looks at the next few that were shown; nil: there are no more.
     private func checkShown(
-        after start: RowKey?, of account: Identifier, _ manifests: [BackupManifest],
+        _ count: Int, after start: RowKey?, of account: Identifier, _ manifests: [BackupManifest],
         _ check: inout RestoreCheck
     ) throws(Failure) -> RowKey? {
         let rows = try transact(.read) { (transaction) throws(Failure) in
@@ -182,7 +185,7 @@ extension Store {
                 (row, value) throws(Failure) in
                 let buffer = try? transaction.sealer.open(value, for: row)
                 rows.append((row, buffer.flatMap { try? BackupShown(decoding: $0) }))
-                return rows.count < Self.lookSize
+                return rows.count < count
             }
             return rows
         }
@@ -191,55 +194,47 @@ extension Store {
             let counter = manifests.first { $0.writer == shown.writer }?.counter
             if let finding = shown.finding(at: place, counter: counter) { check.note(finding) }
         }
-        return rows.count < Self.lookSize ? nil : rows.last?.row
+        return rows.count < count ? nil : rows.last?.row
     }
 
     /// The page's bytes; nil: there is none.
     private func hold(
         _ manifest: BackupManifest, page number: UInt64, _ account: Identifier,
-        _ check: inout RestoreCheck
+        _ check: inout RestoreCheck, _ background: inout Background
     ) throws(Failure) -> SecretBuffer? {
-        var findings: [BackupManifest.Finding] = []
-        let page = try transact(.write, .relaxed) { (transaction) throws(Failure) in
-            findings = []
-            let row = RowKey.backupSeen(account, .page(manifest.writer, number))
-            guard let page = try? transaction.get(row),
-                let entries = try? BackupManifest.entries(of: page.bytes)
-            else { return nil as SecretBuffer? }
-            for entry in entries {
-                let row = RowKey.backupShown(account, entry.place)
-                guard let buffer = try? transaction.get(row),
-                    var shown = try? BackupShown(decoding: buffer)
-                else {
-                    findings.append(.omitted(entry.place))
-                    continue
-                }
-                let standing = shown.standing
-                if let finding = shown.compare(entry, of: manifest.writer) {
-                    findings.append(finding)
-                }
-                if shown.standing != standing { try transaction.put(row, shown.encoded()) }
-            }
-            return page
+        let page = try transact(.read) { (transaction) throws(Failure) in
+            try? transaction.get(.backupSeen(account, .page(manifest.writer, number)))
         }
-        for finding in findings { check.note(finding) }
-        return page
+        guard let page, let entries = try? BackupManifest.entries(of: page.bytes) else {
+            return nil
+        }
+        var left = entries[...]
+        while !left.isEmpty {
+            let few = left.prefix(
+                try background.share(of: Self.lookSize, atLeast: Self.leastRows))
+            let findings = try transact(.write, .relaxed) { (transaction) throws(Failure) in
+                try transaction.compare(few, of: manifest.writer, account)
+            }
+            for finding in findings { check.note(finding) }
+            left = left.dropFirst(few.count)
+        }
+        return withExtendedLifetime(page) { page }
     }
 
-    /// A thousand at a time.
-    func forgetShown(_ account: Identifier) throws(Failure) {
+    func forgetShown(_ account: Identifier, _ background: inout Background) throws(Failure) {
         var isLeft = true
         while isLeft {
+            let most = try background.share(of: Self.deletionSize, atLeast: Self.leastRows)
             isLeft = try transact(.write, .relaxed) { (transaction) throws(Failure) in
                 var count = 0
-                for kind in [RowKind.backupShown, .backupSeen] {
+                for kind in [RowKind.backupShown, .backupSeen] where count < most {
                     try transaction.scanRaw(.of(kind, account)) { (row, _) in
                         transaction.delete(row)
                         count += 1
-                        return count < 1_000
+                        return count < most
                     }
                 }
-                return count >= 1_000
+                return count >= most
             }
         }
     }
@@ -380,6 +375,24 @@ extension Transaction {
             try show(shown, at: place, incoming)
             progress.add(try bringIn(record, of, item, to: account))
         }
+    }
+
+    /// Holds what was shown against what its writer says.
+    fileprivate func compare(
+        _ entries: ArraySlice<BackupManifest.Entry>, of writer: Identifier, _ account: Identifier
+    ) throws(Failure) -> [BackupManifest.Finding] {
+        var findings: [BackupManifest.Finding] = []
+        for entry in entries {
+            let row = RowKey.backupShown(account, entry.place)
+            guard let buffer = try? get(row), var shown = try? BackupShown(decoding: buffer) else {
+                findings.append(.omitted(entry.place))
+                continue
+            }
+            let standing = shown.standing
+            if let finding = shown.compare(entry, of: writer) { findings.append(finding) }
+            if shown.standing != standing { try put(row, shown.encoded()) }
+        }
+        return findings
     }
 
     private func show(

@@ -188,7 +188,9 @@ extension Store {
             }
             try transaction.settle(seq)
         }
-        if restored?.check != nil { try forgetShown(item.account) }
+        guard restored?.check != nil else { return }
+        var background = Background(self)
+        try forgetShown(item.account, &background)
     }
 }
 

@@ -79,6 +79,13 @@ package final class Store {
 
     package func now() -> Int64 { shared.clock.now() }
 
+    /// Grows with each transaction but those that look what is due.
+    var uses: UInt64 {
+        var count: UInt64 = 0
+        withCounters { count = $0.transactions &- $0.looks }
+        return count
+    }
+
     var bellPath: [CChar]? { port.bellPath }
 
     // MARK: Transactions
@@ -217,7 +224,7 @@ package final class Store {
     func ringOthers() { try? lock.withLock { waker?.ring() } }
 
     /// Outside of transactions: brings the descriptor into line with what is due.
-    func lookAgain() { try? lock.withLock { look() } }
+    package func lookAgain() { try? lock.withLock { look() } }
 
     /// Inside the lock, after a commit: tells everybody who waits.
     private func ring() {
@@ -234,6 +241,7 @@ package final class Store {
         waker.drain()
         do throws(Failure) {
             counters.transactions &+= 1
+            counters.looks &+= 1
             try port.begin(.read)
             defer { port.rollback() }
             waker.set(try newTransaction().nextDeadline(), now: now)
