@@ -226,7 +226,7 @@ static double beside_p99(void) {
     uint8_t account[PAWL_ACCOUNT_ID_SIZE];
     pthread_t thread;
     open_pair(1);
-    server->page = 20;
+    server->page = 50;
     begin_restore(stores[0], account);
     double begun = now();
     if (pthread_create(&thread, NULL, restore_beside, NULL) != 0) stop("thread", "no more");

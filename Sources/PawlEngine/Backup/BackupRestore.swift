@@ -7,7 +7,7 @@ internal import PawlStore
 /// and then held against what its writers say.
 extension Store {
     /// Entries that are kept in one transaction, rows that are looked at, and such that are deleted.
-    private static let keepSize = 8
+    private static let keepSize = 32
     private static let lookSize = 256
     private static let deletionSize = 1_000
     /// While others use the store.
