@@ -63,7 +63,7 @@ EXAMPLES := $(patsubst Bindings/C/%.c,$B/examples/%,$(wildcard Bindings/C/*.c))
 .DELETE_ON_ERROR:
 .PHONY: lib wheel test-wheel examples demo pictures test test-long bench bench-peers bench-docs peer-packages fuzz lint install clean help packages toolchain FORCE \
     pq test-pq test-swift test-c test-python test-library test-valgrind test-install test-example test-readme \
-    test-fuzz test-matrix
+    test-fuzz test-matrix test-stranger
 
 lib: $B/$(SO) $B/$(SO_LINK) $B/libpawl.a $B/pawl.pc ## build/libpawl.so.0, libpawl.a and pawl.pc
 
@@ -216,7 +216,7 @@ peer-packages:
 # ---------------------------------------------------------------- tests
 
 test: packages lib test-swift test-c test-python test-pq test-library test-valgrind test-install ## all suites
-test: test-example test-readme test-fuzz test-wheel
+test: test-example test-readme test-fuzz test-wheel test-stranger
 
 test-swift: toolchain
 	$(SWIFT) test --scratch-path .build/swift
@@ -254,8 +254,8 @@ $B/fuzz/pawl.o: $B/pawl.o
 	@mkdir -p $(@D)
 	$(SWIFTC) -c $(EMBEDDED) -sanitize=fuzzer,address $(SOURCES) -o $@
 
-FUZZERS = session backup
-FUZZ_HEADERS = Tests/C/fuzz/fuzz.h Tests/C/test.h Tests/C/wire_peer.h Tests/C/backup_server.h Include/pawl.h
+FUZZERS = session backup store archive
+FUZZ_HEADERS = Tests/C/fuzz/fuzz.h $(wildcard Tests/C/*.h) Include/pawl.h
 FUZZ_BUILD = @mkdir -p $(@D) && $(CLANG) $(C_FLAGS) -D_GNU_SOURCE -fsanitize=fuzzer,address $(filter %.c %.o %.a,$^)
 
 $B/fuzz/%_fuzz: Tests/C/fuzz/%_fuzz.c $B/fuzz/pawl.o $(FUZZ_HEADERS)
@@ -263,11 +263,11 @@ $B/fuzz/%_fuzz: Tests/C/fuzz/%_fuzz.c $B/fuzz/pawl.o $(FUZZ_HEADERS)
 $B/fuzz/%_smoke: Tests/C/fuzz/%_fuzz.c $B/libpawl.a $(FUZZ_HEADERS)
 	$(FUZZ_BUILD) $(LIBS) -o $@
 
-fuzz: $(FUZZERS:%=$B/fuzz/%_fuzz) ## a hostile peer, network and server, by libFuzzer (FUZZ_SECONDS=300 each)
+fuzz: $(FUZZERS:%=$B/fuzz/%_fuzz) ## hostile peers, servers, files and archives, by libFuzzer (FUZZ_SECONDS=300 each)
 	set -e; for fuzzer in $^; do $(FUZZ) -max_total_time=$(FUZZ_SECONDS); done
 
 test-fuzz: $(FUZZERS:%=$B/fuzz/%_smoke)
-	@echo "fuzz: 5 seconds each of a hostile peer and network, and of a hostile server of backups"
+	@echo "fuzz: 5 seconds each of a hostile peer and network, server of backups, file of a store, and archive"
 	@set -e; for fuzzer in $^; do \
 	    ($(FUZZ) -max_total_time=5) >$$fuzzer.log 2>&1 || { cat $$fuzzer.log; exit 1; }; tail -n 1 $$fuzzer.log; done
 
@@ -289,6 +289,9 @@ test-wheel: wheel
 
 test-readme: lib $B/venv/.made
 	@$(PYTHON) Tests/Scripts/readme.py README.md
+
+test-stranger: packages toolchain
+	@$(PYTHON) Tests/Scripts/stranger.py Sources/Pawl/Pawl.docc/GettingStarted.md
 
 $B/matrix/.made: Makefile
 	$(PYTHON) -m venv --clear $B/matrix
