@@ -302,9 +302,10 @@ test-matrix: lib $B/matrix/.made ## backups on Synapse, a Matrix homeserver: fet
 	PAWL_LIBRARY=$(CURDIR)/$B/$(SO) PYTHONPATH=Bindings/Python/src:Bindings/Python/tests \
 	    $B/matrix/bin/python -m pytest -q -p no:cacheprovider Tests/Matrix
 
-test-long: test $(C_TESTS) fuzz test-matrix ## the long run: 1,000 kills, long races, the thread sanitizer, rekeying explored and simulated
+test-long: test $(C_TESTS) fuzz test-matrix ## the long run: 1,000 kills, long races, sanitizers, valgrind, rekeying explored and simulated
 	@PAWL_LONG=1 Tests/Scripts/each $(C_TESTS)
 	$(SWIFT) test --sanitize=thread --scratch-path .build/tsan
+	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build/asan # XCTest has leaks of its own
 	PAWL_LONG=1 $(SWIFT) test -c release --scratch-path .build/swift
 	@$(PYTHON) Tests/Scripts/planted.py
 
