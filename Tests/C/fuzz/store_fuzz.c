@@ -37,8 +37,12 @@ static pawl_key key_of(const uint8_t *secret) {
 
 static pawl_scope the_scope(void) { return scope_of("ada", "home"); }
 
-/* A vault that keeps what it is to remove, and has nothing. */
-static pawl_status vault_set(UNUSED void *c, UNUSED const uint8_t *id, UNUSED const uint8_t *v, UNUSED size_t n) { return PAWL_OK; }
+/* A vault that keeps what it is to remove, and has nothing. When all is full behind it, an intent stays. */
+static int is_full;
+static pawl_status vault_set(UNUSED void *c, UNUSED const uint8_t *id, UNUSED const uint8_t *v, UNUSED size_t n) {
+    if (is_full) faults_arm(&no_faults, 1, 1, 0, PAWL_STORE_FULL);
+    return PAWL_OK;
+}
 static pawl_status vault_get(UNUSED void *c, UNUSED const uint8_t *id, UNUSED uint8_t *o, UNUSED size_t n, UNUSED size_t *l) {
     return PAWL_VAULT_ABSENT;
 }
@@ -51,6 +55,10 @@ static void fill_vault(pawl_store *store) {
         now_ns += 2 * HOUR;
         MUST(pawl_store_run_due(store, 100, NULL, NULL));
     }
+    is_full = 1;
+    (void)put(store, &scope, "intended", "value");
+    is_full = 0;
+    faults_arm(&no_faults, 0, 0, 0, PAWL_OK);
 }
 
 static void deliver(pawl_store *store, const uint8_t *account, const void *bytes, size_t size, uint8_t *session) {
@@ -674,9 +682,16 @@ static void write_seeds(const char *folder) {
     /* Each row, sealed again with some numbers at their ends. */
     for (size_t row = 0; row < rows.committed.count; row++) {
         uint8_t text[] = {0x77, 0, 24, (uint8_t)(row >> 8), (uint8_t)row, 1, 0, 9, 1, 0, 0, 3, 0, 5};
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "row-%zu", row);
         seed(folder, 1, name, text, sizeof text);
+        /* A credential with the value of another one. */
+        for (size_t other = 0; other < rows.committed.count; other++) {
+            if (rows.committed.records[row]->key[0] >> 4 != 2 || rows.committed.records[other]->key[0] >> 4 != 2) continue;
+            uint8_t swap[] = {0, 0, 64, 0, (uint8_t)row, 0, (uint8_t)other};
+            snprintf(name, sizeof name, "swap-%zu-%zu", row, other);
+            seed(folder, 1, name, swap, sizeof swap);
+        }
     }
 }
 
