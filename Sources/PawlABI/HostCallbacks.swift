@@ -5,6 +5,9 @@ internal import PawlEngine
 package import PawlStore
 
 // The host's callback tables as what the engine expects: clock, vault and storage.
+//
+// What is refused is refused before there is an object, here and wherever input decides: the Embedded runtime does not free
+// one whose own initializer throws. A convenience initializer makes it last.
 
 /// A callback's own number, kept within what a status can carry.
 private func ownCode(_ status: pawl_status) -> Int32 {
@@ -15,11 +18,18 @@ final class HostClock: Clock {
     private let context: UnsafeMutableRawPointer?
     private let read: @convention(c) (UnsafeMutableRawPointer?) -> Int64
 
-    init(_ table: pawl_clock) throws(Failure) {
+    private init(
+        _ read: @escaping @convention(c) (UnsafeMutableRawPointer?) -> Int64,
+        _ context: UnsafeMutableRawPointer?
+    ) {
+        self.read = read
+        self.context = context
+    }
+
+    convenience init(_ table: pawl_clock) throws(Failure) {
         guard table.flags == 0 else { throw .misuse(.flags) }
         guard let read = table.now_ns else { throw .misuse(.null) }
-        self.read = read
-        context = table.context
+        self.init(read, table.context)
     }
 
     func now() -> Int64 { read(context) }
@@ -29,14 +39,18 @@ final class HostVault: SecretVault {
     private let table: pawl_vault
     let lease: Int64
 
-    init(_ table: pawl_vault) throws(Failure) {
+    private init(checked table: pawl_vault) {
+        self.table = table
+        lease = table.lease_ns == 0 ? 60_000_000_000 : table.lease_ns
+    }
+
+    convenience init(_ table: pawl_vault) throws(Failure) {
         guard table.flags == 0 else { throw .misuse(.flags) }
         guard table.set != nil, table.get != nil, table.remove != nil else {
             throw .misuse(.null)
         }
         guard table.lease_ns >= 0 else { throw .misuse(.time) }
-        self.table = table
-        lease = table.lease_ns == 0 ? 60_000_000_000 : table.lease_ns
+        self.init(checked: table)
     }
 
     func set(_ id: VaultID, _ value: Bytes) -> Int32 {
@@ -93,15 +107,17 @@ package final class HostStorage: StoragePort {
     /// Of the transaction under way.
     private var mode: TransactionMode?
 
-    package init(_ table: pawl_storage) throws(Failure) {
+    private init(checked table: pawl_storage) { self.table = table }
+
+    package convenience init(_ table: pawl_storage) throws(Failure) {
         guard table.flags == 0 else { throw .misuse(.flags) }
         guard table.begin != nil, table.get != nil, table.put != nil, table.remove != nil,
             table.scan != nil, table.commit != nil, table.rollback != nil
         else { throw .misuse(.null) }
-        self.table = table
+        self.init(checked: table)
     }
 
-    package func sibling() throws(Failure) -> any StoragePort { try HostStorage(table) }
+    package func sibling() throws(Failure) -> any StoragePort { HostStorage(checked: table) }
 
     package func close() { rollback() }
 

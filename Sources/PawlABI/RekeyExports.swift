@@ -60,13 +60,19 @@ public func pawl_store_trace(
 
 final class HostTracer: Tracer {
     private let context: UnsafeMutableRawPointer?
-    private let step: @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<pawl_step>?) -> Void
+    private typealias Step =
+        @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<pawl_step>?) -> Void
+    private let step: Step
 
-    init(_ table: pawl_trace) throws(Failure) {
+    private init(_ step: @escaping Step, _ context: UnsafeMutableRawPointer?) {
+        self.step = step
+        self.context = context
+    }
+
+    convenience init(_ table: pawl_trace) throws(Failure) {
         guard table.flags == 0 else { throw .misuse(.flags) }
         guard let step = table.step else { throw .misuse(.null) }
-        self.step = step
-        context = table.context
+        self.init(step, table.context)
     }
 
     func trace(_ traced: TracedStep) {

@@ -1884,13 +1884,15 @@ static void backup_calls(void *unused) {
     REFUSED_AS(PAWL_MISUSE_KEY, pawl_backup_reset(store, account_id, &words, 0));
     REFUSED_AS(PAWL_MISUSE_KEY, pawl_backup_recover(store, account_id, &words));
     for (size_t i = 0; i < ABSURD_COUNT; i++) {
+        static uint8_t many[1025];
         pawl_key bad = key;
+        bad.secret = many;
         bad.secret_size = absurd[i];
         REFUSED(pawl_backup_create(store, account_id, &bad, 0));
         REFUSED(pawl_backup_recover(store, account_id, &bad));
         bad.kind = PAWL_KEY_RECOVERY;
         REFUSED(pawl_backup_reset(store, account_id, &bad, 0));
-        REFUSED(pawl_backup_fetch_credential(store, account_id, &scope, secret, absurd[i]));
+        REFUSED(pawl_backup_fetch_credential(store, account_id, &scope, many, absurd[i]));
     }
     REFUSED_AS(PAWL_NOT_FOUND, pawl_backup_get(store, account_id, &backup)); /* nothing of that was done */
     REFUSED_AS(PAWL_MISUSE_NULL, pawl_backup_include(store, account_id, NULL, 0));

@@ -7,7 +7,7 @@
 /* What a host has stored: frames, who sent them, and what they said; NULL: nothing. */
 typedef struct stored {
     int from;
-    const char *text;
+    char *text;
     frame f;
 } stored;
 
@@ -36,6 +36,7 @@ static void begin(uint32_t keeps) {
 
 static void end(void) {
     for (int who = 0; who < 2; who++) side_close(sides + who);
+    while (count > 0) free(all[--count].text);
 }
 
 /* ---------------------------------------------------------------- a conversation */

@@ -80,7 +80,7 @@ private func name(_ version: BackupVersion) -> String {
 }
 
 private func secret(_ number: UInt8) throws -> SecretBuffer {
-    try SecretBuffer(copying: [UInt8](repeating: number, count: 32).withUnsafeBytes { $0 })
+    try [UInt8](repeating: number, count: 32).withUnsafeBytes { try SecretBuffer(copying: $0) }
 }
 
 private func keys(_ number: UInt8) throws -> BackupKeys {

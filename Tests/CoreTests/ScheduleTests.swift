@@ -79,7 +79,7 @@ import Testing
         record.failures = 7
         record.cause = Failure.corrupt(.record).primary
         #expect(try JobRecord(decoding: record.encoded()) == record)
-        let newer = try SecretBuffer(copying: record.encoded().bytes)
+        let newer = try record.encoded()
         newer.mutableBytes[0] = 2
         #expect(throws: Failure.version) { try JobRecord(decoding: newer) }
         #expect(throws: Failure.corrupt(.record)) { try JobRecord(decoding: Self.zeros(6)) }

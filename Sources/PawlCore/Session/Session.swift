@@ -98,33 +98,69 @@ package final class Session {
         }
     }
 
-    package init(decoding buffer: SecretBuffer, id: Identifier) throws(Failure) {
+    /// What changes in a session.
+    private struct State {
+        let previousLength: UInt32
+        let sending: Chain
+        let receiving: Inbound
+        var previous: Inbound?
+        var skipped: UInt32 = 0
+        var isReported = false
+        let welcome: SecretBuffer?
+        var pace = Pace()
+        let rekey: Rekey
+    }
+
+    /// `fixed` and `filters` are borrowed from `owner`.
+    private init(
+        _ id: Identifier, _ fixed: Fixed, _ state: State, filters: Bytes, owner: SecretBuffer
+    ) {
+        self.id = id
+        side = fixed.side
+        suite = fixed.suite
+        account = fixed.account
+        created = fixed.created
+        packageEnd = fixed.packageEnd
+        peer = fixed.peer
+        previousLength = state.previousLength
+        sending = state.sending
+        receiving = state.receiving
+        previous = state.previous
+        skipped = state.skipped
+        isReported = state.isReported
+        welcome = state.welcome
+        pace = state.pace
+        rekey = state.rekey
+        self.filters = filters
+        self.owner = owner
+    }
+
+    package convenience init(decoding buffer: SecretBuffer, id: Identifier) throws(Failure) {
         var reader = ByteReader(buffer.bytes)
         try reader.format(Self.format)
         guard let side = Side(rawValue: try reader.integer(UInt8.self)),
             let suite = Suite(rawValue: try reader.integer(UInt8.self))
         else { throw .corrupt(.record) }
-        self.id = id
-        self.side = side
-        self.suite = suite
-        account = try Identifier(reader.take(Identifier.size))
-        created = try reader.integer(Int64.self)
-        packageEnd = try reader.integer(Int64.self)
-        peer = try Identity(stored: &reader)
-        filters = try reader.take(2 * Filter.keySize)
-        previousLength = try reader.integer(UInt32.self)
-        sending = try Chain(
+        let fixed = try Fixed(
+            side: side, suite: suite, account: Identifier(reader.take(Identifier.size)),
+            created: reader.integer(Int64.self), packageEnd: reader.integer(Int64.self),
+            peer: Identity(stored: &reader))
+        let filters = try reader.take(2 * Filter.keySize)
+        let previousLength = try reader.integer(UInt32.self)
+        let sending = try Chain(
             key: reader.take(Chain.keySize), index: reader.integer(UInt32.self))
-        receiving = try Inbound(&reader)
-        previous = try reader.integer(UInt8.self) == 0 ? nil : Inbound(&reader)
-        skipped = try reader.integer(UInt32.self)
-        isReported = try reader.integer(UInt8.self) != 0
+        let receiving = try Inbound(&reader)
+        let previous = try reader.integer(UInt8.self) == 0 ? nil : Inbound(&reader)
+        let skipped = try reader.integer(UInt32.self)
+        let isReported = try reader.integer(UInt8.self) != 0
         let welcome = try reader.field(UInt16.self)
-        self.welcome = welcome.isEmpty ? nil : try SecretBuffer(copying: welcome)
-        pace = try Pace(&reader)
-        rekey = try Rekey(&reader, Self.parties(id, side, suite))
+        let state = try State(
+            previousLength: previousLength, sending: sending, receiving: receiving,
+            previous: previous, skipped: skipped, isReported: isReported,
+            welcome: welcome.isEmpty ? nil : SecretBuffer(copying: welcome), pace: Pace(&reader),
+            rekey: Rekey(&reader, Self.parties(id, side, suite)))
         try reader.finish()
-        owner = buffer
+        self.init(id, fixed, state, filters: filters, owner: buffer)
     }
 
     package func encoded() throws(Failure) -> SecretBuffer {
@@ -185,7 +221,7 @@ package final class Session {
     }
 
     /// A session at its beginning. `peer` and `filters` are copied.
-    package init(
+    package convenience init(
         id: Identifier, _ fixed: Fixed, _ derived: Derived, welcome: SecretBuffer?
     ) throws(Failure) {
         let name = fixed.peer.name
@@ -196,25 +232,17 @@ package final class Session {
         writer.append(derived.filters)
         writer.append(name)
         try writer.finish()
-        self.id = id
-        side = fixed.side
-        suite = fixed.suite
-        account = fixed.account
-        created = fixed.created
-        packageEnd = fixed.packageEnd
         var reader = ByteReader(owner.bytes)
         let keys = try IdentityPublic(&reader)
-        filters = try reader.take(2 * Filter.keySize)
-        peer = try Identity(keys: keys, name: reader.rest())
-        rekey = try Rekey(Self.parties(id, fixed.side, fixed.suite), root: derived.root)
-        pace = Pace()
-        previousLength = 0
-        sending = derived.sending
-        receiving = Inbound(derived.receiving)
-        skipped = 0
-        isReported = false
-        self.welcome = welcome
-        self.owner = owner
+        let filters = try reader.take(2 * Filter.keySize)
+        let copied = try Fixed(
+            side: fixed.side, suite: fixed.suite, account: fixed.account, created: fixed.created,
+            packageEnd: fixed.packageEnd, peer: Identity(keys: keys, name: reader.rest()))
+        let state = try State(
+            previousLength: 0, sending: derived.sending, receiving: Inbound(derived.receiving),
+            welcome: welcome,
+            rekey: Rekey(Self.parties(id, fixed.side, fixed.suite), root: derived.root))
+        self.init(id, copied, state, filters: filters, owner: owner)
     }
 
     // MARK: Both directions

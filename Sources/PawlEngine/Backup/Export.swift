@@ -21,17 +21,28 @@ final class Export {
     private var readyOffset = 0
     private var isOver = false
 
-    init(_ store: Store, _ scope: ArchiveScope, _ key: UnlockKey) throws(Failure) {
+    private init(
+        _ store: Store, _ rows: RowKey, _ header: SecretBuffer, _ stream: SecretStream,
+        chunk: SecretBuffer
+    ) {
         self.store = store
-        rows =
+        self.rows = rows
+        self.header = header
+        self.stream = stream
+        self.chunk = chunk
+        ready = header
+    }
+
+    convenience init(_ store: Store, _ scope: ArchiveScope, _ key: UnlockKey) throws(Failure) {
+        let rows =
             switch scope {
             case .everything: RowKey(.credential)
             case .user(let scope): try store.userKey(scope)
             case .project(let scope): try store.scopeKey(scope)
             }
-        (header, stream) = try ArchiveHeader.make(for: key, now: store.now())
-        chunk = try SecretBuffer(count: Archive.chunkSize)
-        ready = header
+        let (header, stream) = try ArchiveHeader.make(for: key, now: store.now())
+        let chunk = try SecretBuffer(count: Archive.chunkSize)
+        self.init(store, rows, header, stream, chunk: chunk)
     }
 
     func read(into out: UnsafeMutableRawBufferPointer) throws(Failure) -> Int {

@@ -39,7 +39,9 @@ package enum WrappedRecovery {
         guard isLast, entry.count == entrySize else { throw .corrupt(.record) }
         var inner = ByteReader(entry.bytes)
         guard try inner.integer(UInt8.self) == kind else { throw .corrupt(.record) }
-        let text = try RecoveryKey.text(of: inner.field(UInt32.self), .backup)
+        let secret = try inner.field(UInt32.self)
+        guard secret.count == keySize else { throw .corrupt(.record) }
+        let text = try RecoveryKey.text(of: secret, .backup)
         return withExtendedLifetime(entry) { text }
     }
 }
