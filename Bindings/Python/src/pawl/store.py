@@ -29,7 +29,7 @@ from typing import (
 from . import _abi
 from ._abi import copied, counted, library, text, utf8
 from ._backup import Backups
-from ._handle import Handle, filled, rows
+from ._handle import Handle, filled, row, rows
 from .accounts import Accounts, item_row
 from .errors import BusyError, ClosedError, Status, StoreError
 from .hosts import Clock, Host, ListedVault, Storage, Tracer, Vault
@@ -57,6 +57,7 @@ from .values import (
     bounded,
     duration_ns,
     ever,
+    frozen,
     key_struct,
     moment_ns,
     size_of,
@@ -70,7 +71,6 @@ _CHUNK = 64 << 10
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 S = TypeVar("S", bound="Store")
-T = TypeVar("T")
 
 
 class Credentials:
@@ -110,28 +110,11 @@ class Credentials:
         StateError (`STATE_WITHDRAWN`): a `delete_all` overtook this put. TimeError: `expires` is
         not in the future. LimitError: the secret or the attributes are too many.
         """
-        options = _abi.PutOptions()
-        flags = _abi.PAWL_PUT_CREATE_ONLY if create_only else 0
-        if if_version is not None:
-            flags |= _abi.PAWL_PUT_IF_VERSION
-            options.if_version = bounded(if_version, 64, Status.MISUSE_SIZE)
-        if expires is None:
-            flags |= _abi.PAWL_PUT_CLEAR_EXPIRY
-        elif not isinstance(expires, Keep):
-            flags |= _abi.PAWL_PUT_SET_EXPIRY
-            options.expires_ns = moment_ns(expires)
-        if not isinstance(label, Keep):
-            flags |= _abi.PAWL_PUT_SET_LABEL
-            options.label, options.label_size = counted(label or "")
-        if not isinstance(provider, Keep):
-            flags |= _abi.PAWL_PUT_SET_PROVIDER
-            options.provider, options.provider_size = counted(provider or "")
-        if not isinstance(attributes, Keep):
-            flags |= _abi.PAWL_PUT_SET_ATTRIBUTES
-            pairs = [(utf8(key), utf8(value)) for key, value in (attributes or {}).items()]
-            options.attributes = (_abi.Attribute * len(pairs))(*map(_attribute, pairs))
-            options.attribute_count = len(pairs)
-        options.flags = flags
+        options = None
+        if create_only or if_version is not None or not (
+            expires is label is provider is attributes is KEEP
+        ):
+            options = _put_options(create_only, if_version, expires, label, provider, attributes)
         version = c_uint64()
         with _abi.Borrowed(secret) as (address, size):
             self._handle.call(
@@ -141,7 +124,7 @@ class Credentials:
                 address,
                 size,
                 options,
-                byref(version),
+                version,
             )
         return version.value
 
@@ -151,16 +134,18 @@ class Credentials:
         NotFoundError. StateError (`STATE_NO_VAULT`). CorruptError (`CORRUPT_KEY_LOST`): the record
         is there and its secret is gone.
         """
-        return self._one(_credential, library.pawl_credential_get, scope, name)
+        get = library.pawl_credential_get
+        return row(self._handle, _credential, get, _scope(scope), *counted(name))
 
     def metadata(self, scope: Scope, name: str) -> Metadata:
         """The same without the secret; a vault is not asked. NotFoundError."""
-        return self._one(_metadata, library.pawl_credential_metadata, scope, name)
+        get = library.pawl_credential_metadata
+        return row(self._handle, _metadata, get, _scope(scope), *counted(name))
 
     def has(self, scope: Scope, name: str) -> bool:
         """Whether there is one that has not expired."""
         has = c_int32()
-        self._handle.call(library.pawl_credential_has, _scope(scope), *counted(name), byref(has))
+        self._handle.call(library.pawl_credential_has, _scope(scope), *counted(name), has)
         return bool(has.value)
 
     def delete(self, scope: Scope, name: str, *, recovery: Duration = 0) -> None:
@@ -261,11 +246,6 @@ class Credentials:
     def closed(self) -> bool:
         """Whether this was closed here. (A forked child's copy answers ClosedError anyway.)"""
         return self._handle.closed
-
-    def _one(
-        self, convert: Callable[[c_void_p, int], T], function: Any, scope: Scope, name: str
-    ) -> T:
-        return rows(self._handle, convert, function, _scope(scope), *counted(name))[0]
 
 
 class Batch(Credentials, Accounts, Backups):
@@ -726,6 +706,39 @@ def _archive_report(stream: Handle) -> ArchiveReport:
     )
 
 
+def _put_options(
+    create_only: bool,
+    if_version: Optional[int],
+    expires: Union[Moment, Keep, None],
+    label: Union[str, Keep, None],
+    provider: Union[str, Keep, None],
+    attributes: Union[Mapping[str, str], Keep, None],
+) -> _abi.PutOptions:
+    options = _abi.PutOptions()
+    flags = _abi.PAWL_PUT_CREATE_ONLY if create_only else 0
+    if if_version is not None:
+        flags |= _abi.PAWL_PUT_IF_VERSION
+        options.if_version = bounded(if_version, 64, Status.MISUSE_SIZE)
+    if expires is None:
+        flags |= _abi.PAWL_PUT_CLEAR_EXPIRY
+    elif not isinstance(expires, Keep):
+        flags |= _abi.PAWL_PUT_SET_EXPIRY
+        options.expires_ns = moment_ns(expires)
+    if not isinstance(label, Keep):
+        flags |= _abi.PAWL_PUT_SET_LABEL
+        options.label, options.label_size = counted(label or "")
+    if not isinstance(provider, Keep):
+        flags |= _abi.PAWL_PUT_SET_PROVIDER
+        options.provider, options.provider_size = counted(provider or "")
+    if not isinstance(attributes, Keep):
+        flags |= _abi.PAWL_PUT_SET_ATTRIBUTES
+        pairs = [(utf8(key), utf8(value)) for key, value in (attributes or {}).items()]
+        options.attributes = (_abi.Attribute * len(pairs))(*map(_attribute, pairs))
+        options.attribute_count = len(pairs)
+    options.flags = flags
+    return options
+
+
 def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:
     key, value = (ctypes.cast(ctypes.c_char_p(part), c_void_p) for part in pair)
     return _abi.Attribute(key, len(pair[0]), value, len(pair[1]))
@@ -752,35 +765,55 @@ def _job(view: c_void_p, row: int) -> Job:
     )
 
 
-def _fields(view: c_void_p, row: int) -> Tuple[_abi.Credential, Dict[str, Any]]:
+def _fields(view: c_void_p, row: int) -> Tuple[Dict[str, Any], Optional[int]]:
+    """Those of a version of a credential, and where its secret is."""
     found = filled(_abi.Credential(), library.pawl_view_credential, view, row)
+    (
+        _,
+        flags,
+        version,
+        created_ns,
+        updated_ns,
+        expires_ns,
+        purge_ns,
+        name,
+        name_size,
+        label,
+        label_size,
+        provider,
+        provider_size,
+        secret,
+        secret_size,
+        attribute_count,
+    ) = found.layout.unpack_from(found)
     attributes = {}
-    for index in range(found.attribute_count):
+    for index in range(attribute_count):
         pair = filled(_abi.Attribute(), library.pawl_view_attribute, view, row, index)
         attributes[text(pair.key, pair.key_size)] = text(pair.value, pair.value_size)
-    return found, {
-        "name": text(found.name, found.name_size),
-        "version": found.version,
-        "created_ns": found.created_ns,
-        "updated_ns": found.updated_ns,
-        "expires_ns": ever(found.expires_ns),
-        "purge_ns": ever(found.purge_ns),
-        "label": text(found.label, found.label_size),
-        "provider": text(found.provider, found.provider_size),
+    return {
+        "name": text(name, name_size),
+        "version": version,
+        "created_ns": created_ns,
+        "updated_ns": updated_ns,
+        "expires_ns": ever(expires_ns),
+        "purge_ns": ever(purge_ns),
+        "label": text(label, label_size),
+        "provider": text(provider, provider_size),
         "attributes": attributes,
-        "secret_size": found.secret_size,
-        "deleted": bool(found.flags & _abi.PAWL_CREDENTIAL_DELETED),
-        "in_vault": bool(found.flags & _abi.PAWL_CREDENTIAL_IN_VAULT),
-    }
+        "secret_size": secret_size,
+        "deleted": flags & _abi.PAWL_CREDENTIAL_DELETED != 0,
+        "in_vault": flags & _abi.PAWL_CREDENTIAL_IN_VAULT != 0,
+    }, secret
 
 
 def _metadata(view: c_void_p, row: int) -> Metadata:
-    return Metadata(**_fields(view, row)[1])
+    return frozen(Metadata, _fields(view, row)[0])
 
 
 def _credential(view: c_void_p, row: int) -> Credential:
-    found, fields = _fields(view, row)
-    return Credential(**fields, secret=copied(found.secret, found.secret_size))
+    fields, secret = _fields(view, row)
+    fields["secret"] = copied(secret, fields["secret_size"])
+    return frozen(Credential, fields)
 
 
 def _damage(view: c_void_p, row: int) -> Damage:

@@ -14,8 +14,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from functools import cached_property
 from mmap import mmap
-from typing import Any, Callable, Final, Iterator, Mapping, Optional, SupportsIndex, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Final,
+    Iterator,
+    Mapping,
+    Optional,
+    SupportsIndex,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 
 from . import _abi
 from .errors import Code, MisuseError, PawlError, Status, error_of
@@ -105,6 +119,16 @@ def duration_ns(duration: Duration) -> int:
     if not 0 <= number < 1 << 63:  # not a number is neither
         raise MisuseError(Status.MISUSE_TIME)
     return round(number)
+
+
+V = TypeVar("V")
+
+
+def frozen(kind: Type[V], fields: Dict[str, Any]) -> V:
+    """A frozen dataclass of all its fields; its own `__init__` takes a call for each."""
+    value = kind.__new__(kind)
+    object.__setattr__(value, "__dict__", fields)
+    return value
 
 
 def ever(nanoseconds: int) -> Optional[int]:
@@ -234,12 +258,21 @@ class Scope:
     user: str
     project: str = ""
 
+    @cached_property
+    def _struct(self) -> _abi.Scope:
+        user, user_size = _abi.counted(self.user)
+        project, project_size = _abi.counted(self.project)
+        return _abi.Scope(
+            user=user, user_size=user_size, project=project, project_size=project_size
+        )
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (self.user, self.project)  # a struct cannot be pickled
+
 
 def scope_struct(scope: Scope) -> _abi.Scope:
-    """A scope as C takes it."""
-    user, user_size = _abi.counted(scope.user)
-    project, project_size = _abi.counted(scope.project)
-    return _abi.Scope(user=user, user_size=user_size, project=project, project_size=project_size)
+    """A scope as C takes it, made once."""
+    return scope._struct
 
 
 @dataclass(frozen=True)
