@@ -995,12 +995,6 @@ _get_buffer.restype = ctypes.c_int
 _release_buffer = ctypes.pythonapi.PyBuffer_Release
 _release_buffer.argtypes = [POINTER(_PyBuffer)]
 _release_buffer.restype = None
-_bytes_at = ctypes.pythonapi.PyBytes_FromStringAndSize
-_bytes_at.argtypes = [c_void_p, ctypes.c_ssize_t]
-_bytes_at.restype = ctypes.py_object
-_text_at = ctypes.pythonapi.PyUnicode_DecodeUTF8
-_text_at.argtypes = [c_void_p, ctypes.c_ssize_t, c_char_p]
-_text_at.restype = ctypes.py_object
 
 
 class Borrowed:
@@ -1042,16 +1036,21 @@ def room(size: int) -> Any:
     return _kibibytes((size >> 10) + 1)()
 
 
+_memory: Any = (ctypes.c_char * sys.maxsize).from_address(0)  # a slice of it costs no call into C
+
+
 def copied(address: Optional[int], size: int) -> bytes:
     """The bytes at an address; none for NULL."""
-    found: bytes = _bytes_at(address, size) if address and size else b""
-    return found
+    if not address:
+        return b""
+    found: bytes = _memory[address : address + size]
+    # An address may be beyond what a slice can name.
+    return found if len(found) == size else ctypes.string_at(address, size)
 
 
 def text(address: Optional[int], size: int) -> str:
     """The UTF-8 at an address."""
-    found: str = _text_at(address, size, None) if address and size else ""
-    return found
+    return copied(address, size).decode() if size else ""
 
 
 def utf8(value: str) -> bytes:

@@ -30,6 +30,7 @@ class Handle:
     def __init__(self, pointer: c_void_p, close: Callable[[c_void_p], Any], host: Host) -> None:
         self.host = host  # its functions must outlive the pointer
         self._pointer = pointer
+        self._first = (pointer,)  # what every call begins with
         self._end = close
         self._inside: List[int] = []  # threads, once for each call
         self._reset()
@@ -59,7 +60,7 @@ class Handle:
             if host.present:
                 host.call(function, self._pointer, *arguments)
                 return
-            status = function(self._pointer, *arguments)
+            status = function(*(self._first + arguments))
             if status:
                 raise error_of(status)
         finally:
@@ -68,6 +69,7 @@ class Handle:
                 self._tell()
 
     def _tell(self) -> None:
+        """Tells who closes that somebody went out."""
         with self._condition:
             self._condition.notify_all()
             last = self._left and not self._inside
@@ -173,9 +175,9 @@ def row(
         library.pawl_view_close(view)
 
 
-def filled(struct: Any, function: Callable[..., int], *at: Any) -> Any:
-    """The struct, filled in from one row of a view."""
-    status = function(*at, struct)
+def filled(struct: Any, function: Any, view: c_void_p, row: int, *index: int) -> Any:
+    """The struct, filled in from one row of a view, or from what the row has at an index."""
+    status = function(view, row, *index, struct) if index else function(view, row, struct)
     if status:
         raise error_of(status)
     return struct

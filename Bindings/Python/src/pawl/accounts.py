@@ -349,22 +349,17 @@ class Accounts:
         """
         found, given = _abi.Received(), _abi.Frame()
         with Borrowed(frame) as (address, size):
-            given.bytes, given.size = address, size
-            if keep:
-                given.flags = _abi.PAWL_RECEIVE_KEEP
-            text = self._plaintext(library.pawl_account_receive, size, found, _id(account), given)
+            given.flags, given.bytes, given.size = _keep(keep), address, size
+            written, out = c_size_t(), room(size)
+            try:
+                self._handle.call(
+                    library.pawl_account_receive, _id(account), given, out, size, written, found
+                )
+                plaintext = out[: written.value]
+            finally:
+                out.raw = bytes(size)
         _, flags, session, epoch, index = found.layout.unpack_from(found)
-        return _received(flags, session, epoch, index, text)
-
-    def _plaintext(self, function: Any, size: int, found: Any, *frame: Any) -> bytes:
-        """The text of a frame of `size` bytes; `function` tells the rest in `found`."""
-        written, out = c_size_t(), room(size)
-        try:
-            self._handle.call(function, *frame, out, size, written, found)
-            plaintext: bytes = out[: written.value]
-            return plaintext
-        finally:
-            out.raw = bytes(size)
+        return _received(flags, session, epoch, index, plaintext)
 
     def receive_many(
         self, account: bytes, frames: Iterable[Buffer], *, keep: bool = False
@@ -379,9 +374,9 @@ class Accounts:
             out = room(total)
             at = ctypes.addressof(out)
             deliveries = (_abi.Delivery * len(borrowed))()
+            struct_size, flags = ctypes.sizeof(_abi.Delivery), _keep(keep)
             for delivery, (address, size) in zip(deliveries, borrowed):
-                delivery.struct_size = ctypes.sizeof(delivery)
-                delivery.flags = _keep(keep)
+                delivery.struct_size, delivery.flags = struct_size, flags
                 delivery.frame, delivery.frame_size = address, size
                 delivery.out, delivery.out_size = at, size
                 at += size
@@ -389,7 +384,7 @@ class Accounts:
                 self._handle.call(
                     library.pawl_account_receive_many, _id(account), deliveries, len(borrowed)
                 )
-                return [_delivered(row) for row in _abi.Delivery.layout.iter_unpack(deliveries)]
+                return [_delivered(each) for each in _abi.Delivery.layout.iter_unpack(deliveries)]
             finally:
                 out.raw = bytes(total)
 
@@ -461,10 +456,22 @@ class Accounts:
         """
         found = _abi.HistoryMessage()
         with Borrowed(frame) as (address, size):
-            text = self._plaintext(
-                library.pawl_history_decrypt, size, found, _id(account), address, size
-            )
-        return _history_message(found, text)
+            written, out = c_size_t(), room(size)
+            try:
+                self._handle.call(
+                    library.pawl_history_decrypt,
+                    _id(account),
+                    address,
+                    size,
+                    out,
+                    size,
+                    written,
+                    found,
+                )
+                plaintext = out[: written.value]
+            finally:
+                out.raw = bytes(size)
+        return _history_message(found, plaintext)
 
     # ------------------------------------------------------------ settling items
 
@@ -652,8 +659,8 @@ def _received(flags: int, session: bytes, epoch: int, index: int, plaintext: byt
     )
 
 
-def _delivered(row: Tuple[Any, ...]) -> Union[Received, PawlError]:
-    _, _, _, _, out, _, size, status, flags, session, epoch, index = row
+def _delivered(found: Tuple[Any, ...]) -> Union[Received, PawlError]:
+    _, _, _, _, out, _, size, status, flags, session, epoch, index = found
     if status:
         return error_of(status)
     return _received(flags, session, epoch, index, copied(out, size))
@@ -693,6 +700,7 @@ def _history_message(found: _abi.HistoryMessage, plaintext: bytes) -> HistoryMes
     )
 
 
+_NO_ID = bytes(_abi.PAWL_SESSION_ID_SIZE)
 _OF_BACKUP = {
     Event.BACKUP_STATUS,
     Event.BACKUP_KEY_CACHED,
@@ -715,28 +723,45 @@ _TO_BACKUP = {
 def item_row(view: c_void_p, row: int) -> Item:
     """An item, from a row of `pawl_outbox_take`."""
     found = filled(_abi.Item(), library.pawl_view_item, view, row)
-    kind = ItemKind(found.kind)
-    session = bytes(found.session)
-    name = text(found.peer_name, found.peer_name_size)
-    event = Event(found.what) if kind is ItemKind.EVENT else None
-    request = Request(found.what) if kind is ItemKind.REQUEST else None
+    (
+        _,
+        number,
+        what,
+        attempts,
+        seq,
+        count,
+        account,
+        session,
+        created_ns,
+        lease_ns,
+        signing_key,
+        agreement_key,
+        name,
+        name_size,
+        body,
+        body_size,
+    ) = found.layout.unpack_from(found)
+    kind = ItemKind(number)
+    event = Event(what) if kind is ItemKind.EVENT else None
+    request = Request(what) if kind is ItemKind.REQUEST else None
     has_body = kind is ItemKind.FRAME or event is Event.BACKUP_FINDING
     carries = request in (Request.PUBLISH, Request.PUBLISH_KEYS)
-    published = found.count + (request is Request.PUBLISH) if carries else 0
-    return Item(
-        kind=kind,
-        event=event,
-        request=request,
-        seq=found.seq,
-        attempts=found.attempts,
-        count=found.count,
-        account=bytes(found.account),
-        session=session if any(session) else None,
-        peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
-        body=copied(found.body, found.body_size) if has_body else b"",
-        packages=tuple(_published(view, row, index) for index in range(published)),
-        backup=item_backup(view, row) if event in _OF_BACKUP else None,
-        backup_request=item_backup_request(view, row) if request in _TO_BACKUP else None,
-        created_ns=found.created_ns,
-        lease_ns=found.lease_ns,
-    )
+    published = count + (request is Request.PUBLISH) if carries else 0
+    fields = {
+        "kind": kind,
+        "event": event,
+        "request": request,
+        "seq": seq,
+        "attempts": attempts,
+        "count": count,
+        "account": account,
+        "session": session if session != _NO_ID else None,
+        "peer": Identity(signing_key, agreement_key, text(name, name_size)),
+        "body": copied(body, body_size) if has_body else b"",
+        "packages": tuple(_published(view, row, index) for index in range(published)),
+        "backup": item_backup(view, row) if event in _OF_BACKUP else None,
+        "backup_request": item_backup_request(view, row) if request in _TO_BACKUP else None,
+        "created_ns": created_ns,
+        "lease_ns": lease_ns,
+    }
+    return frozen(Item, fields)

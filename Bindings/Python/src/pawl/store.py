@@ -9,7 +9,8 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from ctypes import byref, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from functools import partial
 from types import TracebackType
 from typing import (
     Any,
@@ -71,6 +72,7 @@ _CHUNK = 64 << 10
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 S = TypeVar("S", bound="Store")
+M = TypeVar("M", bound=Metadata)
 
 
 class Credentials:
@@ -110,10 +112,8 @@ class Credentials:
         StateError (`STATE_WITHDRAWN`): a `delete_all` overtook this put. TimeError: `expires` is
         not in the future. LimitError: the secret or the attributes are too many.
         """
-        options = None
-        if create_only or if_version is not None or not (
-            expires is label is provider is attributes is KEEP
-        ):
+        options, keeps = None, expires is label is provider is attributes is KEEP
+        if create_only or if_version is not None or not keeps:
             options = _put_options(create_only, if_version, expires, label, provider, attributes)
         version = c_uint64()
         with _abi.Borrowed(secret) as (address, size):
@@ -209,7 +209,7 @@ class Credentials:
         """
         count = c_uint64()
         flags = _abi.PAWL_DELETE_ALL_PROJECTS if all_projects else 0
-        self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, byref(count))
+        self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, count)
         return count.value
 
     # ------------------------------------------------------------ looking inside
@@ -231,7 +231,7 @@ class Credentials:
     def stats(self) -> Stats:
         """Counters since this was opened."""
         stats = _abi.Stats()
-        self._handle.call(library.pawl_store_stats, byref(stats))
+        self._handle.call(library.pawl_store_stats, stats)
         return Stats(
             memory_locked=bool(stats.memory_locked),
             transactions=stats.transactions,
@@ -339,7 +339,7 @@ class Store(Credentials, Accounts, Backups):
             if host.vault is not None:
                 options.vault = ctypes.pointer(host.vault)
             try:
-                host.call(library.pawl_store_open, options, byref(pointer))
+                host.call(library.pawl_store_open, options, pointer)
             except BaseException:
                 library.pawl_store_close(pointer)
                 raise
@@ -374,7 +374,7 @@ class Store(Credentials, Accounts, Backups):
         """
         pointer = c_void_p()
         try:
-            self._handle.call(library.pawl_batch_begin, byref(pointer))
+            self._handle.call(library.pawl_batch_begin, pointer)
         except BaseException:
             library.pawl_batch_rollback(pointer)
             raise
@@ -411,14 +411,14 @@ class Store(Credentials, Accounts, Backups):
         """
         with key_struct(key) as borrowed, self._stream(
             library.pawl_export_begin,
-            None if scope is None else byref(_scope(scope)),
+            None if scope is None else _scope(scope),
             _abi.PAWL_EXPORT_ALL_PROJECTS if all_projects else 0,
             borrowed,
         ) as stream:
             buffer = ctypes.create_string_buffer(_CHUNK)
             size = c_size_t(_CHUNK)
             while size.value == _CHUNK:
-                stream.call(library.pawl_stream_read, buffer, _CHUNK, byref(size))
+                stream.call(library.pawl_stream_read, buffer, _CHUNK, size)
                 file.write(buffer.raw[: size.value])
             return _archive_report(stream)
 
@@ -442,7 +442,7 @@ class Store(Credentials, Accounts, Backups):
     def _stream(self, begin: Any, *arguments: Any) -> Iterator[Handle]:
         pointer = c_void_p()
         try:
-            self._handle.call(begin, *arguments, byref(pointer))
+            self._handle.call(begin, *arguments, pointer)
         except BaseException:
             library.pawl_stream_close(pointer)
             raise
@@ -466,7 +466,7 @@ class Store(Credentials, Accounts, Backups):
         """
         number = c_uint32()
         with key_struct(key) as borrowed:
-            self._handle.call(library.pawl_slot_add, borrowed, byref(number))
+            self._handle.call(library.pawl_slot_add, borrowed, number)
         return number.value
 
     def change_slot(self, number: int, key: Key) -> None:
@@ -550,7 +550,7 @@ class Store(Credentials, Accounts, Backups):
         that fails is tried again later.
         """
         ran = c_size_t()
-        self._handle.call(library.pawl_store_run_due, size_of(limit), byref(ran), None)
+        self._handle.call(library.pawl_store_run_due, size_of(limit), ran, None)
         return ran.value
 
     def next_deadline(self) -> Optional[int]:
@@ -559,7 +559,7 @@ class Store(Credentials, Accounts, Backups):
         In the past if that is now, None if nothing is planned.
         """
         deadline = c_int64()
-        self._handle.call(library.pawl_store_next_deadline, byref(deadline))
+        self._handle.call(library.pawl_store_next_deadline, deadline)
         return ever(deadline.value)
 
     def start_runner(self, items_ready: Optional[Callable[[], object]] = None) -> None:
@@ -622,7 +622,7 @@ class Store(Credentials, Accounts, Backups):
             try:
                 # Not for longer: until it comes back nobody can close the store, nor a signal in.
                 self._handle.call(
-                    library.pawl_session_wait, id, epoch, min(left, _SLICE), byref(reached)
+                    library.pawl_session_wait, id, epoch, min(left, _SLICE), reached
                 )
                 return reached.value
             except BusyError as error:
@@ -647,7 +647,7 @@ class Store(Credentials, Accounts, Backups):
         only. StoreError (`STORE_CANNOT_OPEN`): the system refused one, or this is no Linux.
         """
         descriptor = c_int32()
-        self._handle.call(library.pawl_store_fd, byref(descriptor))
+        self._handle.call(library.pawl_store_fd, descriptor)
         return descriptor.value
 
     def nudge(self) -> None:
@@ -695,7 +695,7 @@ _SLICE = 100_000_000  # nanoseconds
 
 def _archive_report(stream: Handle) -> ArchiveReport:
     report = _abi.ArchiveReport()
-    stream.call(library.pawl_stream_report, byref(report))
+    stream.call(library.pawl_stream_report, report)
     return ArchiveReport(
         credentials=report.credentials,
         imported=report.imported,
@@ -765,8 +765,7 @@ def _job(view: c_void_p, row: int) -> Job:
     )
 
 
-def _fields(view: c_void_p, row: int) -> Tuple[Dict[str, Any], Optional[int]]:
-    """Those of a version of a credential, and where its secret is."""
+def _version(kind: Type[M], view: c_void_p, row: int) -> M:
     found = filled(_abi.Credential(), library.pawl_view_credential, view, row)
     (
         _,
@@ -790,7 +789,7 @@ def _fields(view: c_void_p, row: int) -> Tuple[Dict[str, Any], Optional[int]]:
     for index in range(attribute_count):
         pair = filled(_abi.Attribute(), library.pawl_view_attribute, view, row, index)
         attributes[text(pair.key, pair.key_size)] = text(pair.value, pair.value_size)
-    return {
+    fields = {
         "name": text(name, name_size),
         "version": version,
         "created_ns": created_ns,
@@ -803,17 +802,14 @@ def _fields(view: c_void_p, row: int) -> Tuple[Dict[str, Any], Optional[int]]:
         "secret_size": secret_size,
         "deleted": flags & _abi.PAWL_CREDENTIAL_DELETED != 0,
         "in_vault": flags & _abi.PAWL_CREDENTIAL_IN_VAULT != 0,
-    }, secret
+    }
+    if kind is Credential:
+        fields["secret"] = copied(secret, secret_size)
+    return frozen(kind, fields)
 
 
-def _metadata(view: c_void_p, row: int) -> Metadata:
-    return frozen(Metadata, _fields(view, row)[0])
-
-
-def _credential(view: c_void_p, row: int) -> Credential:
-    fields, secret = _fields(view, row)
-    fields["secret"] = copied(secret, fields["secret_size"])
-    return frozen(Credential, fields)
+_metadata = partial(_version, Metadata)
+_credential = partial(_version, Credential)
 
 
 def _damage(view: c_void_p, row: int) -> Damage:
