@@ -298,6 +298,11 @@ def test_buffers(pair: Pair) -> None:
             call("abc")
         with pytest.raises(BufferError):
             call(memoryview(b"abcdef")[::2])
+    again = bytearray(frame)
+    with pytest.raises(pawl.ReplayError) as raised:
+        pair.store.receive(pair.bob, again)
+    again.append(1)  # not held by the error
+    assert raised.value.reason is Status.REPLAY
 
 
 def test_received_hides_its_plaintext(pair: Pair) -> None:

@@ -997,30 +997,39 @@ _release_buffer.argtypes = [POINTER(_PyBuffer)]
 _release_buffer.restype = None
 
 
-class Borrowed:
-    """The bytes of any contiguous buffer, where they are: `with Borrowed(data) as (address, size)`.
+def borrowed(data: object) -> Tuple[Union[bytes, int, None], int, object]:
+    """The bytes of any contiguous buffer, where they are: their address, size, and what keeps them.
 
-    Copying them would leave a secret in memory that nobody wipes. ctypes takes a `bytes` as an
-    address itself.
+    Copying them would leave a secret in memory that nobody wipes. The last is to be deleted, also
+    when an error leaves with the frame that has it. ctypes takes a `bytes` as an address itself.
     """
+    if type(data) is bytes:
+        return data, len(data), None
+    view = _PyBuffer()
+    _get_buffer(data, view, 0)
+    return view.buf, view.len, _Lent(view)
 
-    _view: Optional[_PyBuffer] = None
+
+class _Lent:
+    def __init__(self, view: _PyBuffer) -> None:
+        self._view = view
+
+    def __del__(self) -> None:
+        _release_buffer(self._view)
+
+
+class Borrowed:
+    """The same for the length of a block: `with Borrowed(data) as (address, size)`."""
 
     def __init__(self, data: object) -> None:
         self._data = data
 
     def __enter__(self) -> Tuple[Union[bytes, int, None], int]:
-        data = self._data
-        if type(data) is bytes:
-            return data, len(data)
-        view = _PyBuffer()
-        _get_buffer(data, view, 0)
-        self._view = view
-        return view.buf, view.len
+        address, size, self._lent = borrowed(self._data)
+        return address, size
 
     def __exit__(self, *_: object) -> None:
-        if self._view is not None:
-            _release_buffer(self._view)
+        del self._lent
 
 
 @lru_cache(256)

@@ -9,7 +9,7 @@ from ctypes import c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _abi
-from ._abi import Borrowed, copied, counted, library, room, text
+from ._abi import Borrowed, borrowed, copied, counted, library, room, text
 from ._backup import item_backup, item_backup_request
 from ._handle import Handle, filled, row, rows
 from .errors import PawlError, Status, error_of
@@ -347,17 +347,17 @@ class Accounts:
         Pawl. LimitError (`LIMIT_SESSIONS`). TimeError: the package that it uses is over.
         StateError: `STATE_SUITE`, `STATE_SELF`.
         """
-        found, given = _abi.Received(), _abi.Frame()
-        with Borrowed(frame) as (address, size):
-            given.flags, given.bytes, given.size = _keep(keep), address, size
-            written, out = c_size_t(), room(size)
-            try:
-                self._handle.call(
-                    library.pawl_account_receive, _id(account), given, out, size, written, found
-                )
-                plaintext = out[: written.value]
-            finally:
-                out.raw = bytes(size)
+        found, given, written = _abi.Received(), _abi.Frame(), c_size_t()
+        given.bytes, size, lent = borrowed(frame)
+        given.size, given.flags, out = size, _keep(keep), room(size)
+        try:
+            self._handle.call(
+                library.pawl_account_receive, _id(account), given, out, size, written, found
+            )
+            plaintext = out[: written.value]
+        finally:
+            out.raw = bytes(size)
+            del lent
         _, flags, session, epoch, index = found.layout.unpack_from(found)
         return _received(flags, session, epoch, index, plaintext)
 
