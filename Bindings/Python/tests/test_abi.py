@@ -156,6 +156,36 @@ def test_layouts_and_numbers_are_what_the_compiler_says(tmp_path: Path) -> None:
     assert ours == expected
 
 
+def test_layouts_read_what_ctypes_reads() -> None:
+    for name, struct in _abi.STRUCTS.items():
+        if not issubclass(struct, _abi.Sized):
+            continue
+        pattern = bytes(index % 251 for index in range(ctypes.sizeof(struct)))
+        read = []
+        for field in struct._fields_:
+            kind, offset = field[1], getattr(struct, field[0]).offset
+            if is_pointer(kind) or hasattr(kind, "_restype_"):
+                kind = ctypes.c_void_p
+            found: Any = kind.from_buffer_copy(pattern, offset)
+            read.append(bytes(found) if hasattr(kind, "_length_") else found.value)
+        assert struct.layout.unpack_from(pattern) == tuple(read), name
+
+
+def test_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a slice cannot reach."""
+    text = ctypes.create_string_buffer(b"text")
+    at = ctypes.addressof(text)
+    for memory in (_abi._memory, (ctypes.c_char * at).from_address(0)):
+        monkeypatch.setattr(_abi, "_memory", memory)
+        assert (_abi.copied(at, 4), _abi.text(at, 4), _abi.copied(at, 0)) == (b"text", "text", b"")
+        assert (_abi.copied(None, 0), _abi.text(None, 0)) == (b"", "")
+
+
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 16 << 20])
+def test_room(size: int) -> None:
+    assert _abi.room(size)[:size] == bytes(size)
+
+
 def test_every_status_has_a_class_and_texts() -> None:
     from pawl.errors import error_of
 

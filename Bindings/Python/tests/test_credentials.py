@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 import pickle
 from array import array
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Iterator
 
@@ -130,7 +131,19 @@ def test_any_buffer(key: pawl.RawKey, scope: Scope) -> None:
             store.put(scope, "n", memoryview(b"a_b_c_")[::2])
         with pytest.raises(TypeError):
             store.put(scope, "n", "text")  # type: ignore[arg-type]
+        with pytest.raises(pawl.MisuseError) as raised:
+            store.put(scope, "", data)
+        data.append(1)  # nor by the error
+        assert raised.value.reason is Status.MISUSE_NAME
         assert store.get(scope, "n").secret == b"abc"
+
+
+def test_a_scope_in_use_can_be_copied(store: Store, scope: Scope) -> None:
+    store.put(scope, "n", b"x")
+    for made in (pickle.loads(pickle.dumps(scope)), copy.copy(scope), copy.deepcopy(scope)):
+        assert made == scope and hash(made) == hash(scope) and repr(made) == repr(scope)
+        assert store.get(made, "n").secret == b"x"
+    assert not store.has(replace(scope, user="bob"), "n")
 
 
 def test_create_only_and_if_version(store: Store, scope: Scope) -> None:

@@ -16,7 +16,7 @@ import pawl
 from conftest import Open
 from doubles import SECOND, Time, refused
 from pairs import HEADER, Pair, changed, drained, events
-from pawl import Identity, RawKey, Received, Status, Store, Suite, Trust
+from pawl import Identity, RawKey, Received, Scope, Status, Store, Suite, Trust, _abi
 
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
@@ -298,6 +298,11 @@ def test_buffers(pair: Pair) -> None:
             call("abc")
         with pytest.raises(BufferError):
             call(memoryview(b"abcdef")[::2])
+    again = bytearray(frame)
+    with pytest.raises(pawl.ReplayError) as raised:
+        pair.store.receive(pair.bob, again)
+    again.append(1)  # not held by the error
+    assert raised.value.reason is Status.REPLAY
 
 
 def test_received_hides_its_plaintext(pair: Pair) -> None:
@@ -306,6 +311,49 @@ def test_received_hides_its_plaintext(pair: Pair) -> None:
     kept = pair.store.kept(received.session)
     assert received.plaintext == b"hidden!" == kept[0].plaintext
     assert "hidden!" not in repr(received) + repr(kept)
+
+
+@pytest.mark.parametrize("size", [1, 100, 5000])
+def test_plaintexts_are_wiped(pair: Pair, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the copies that were returned."""
+    used: List[Any] = []
+
+    def room(size: int) -> Any:
+        used.append(_abi.room(size))
+        return used[-1]
+
+    pair.store.keep_history(pair.bob)
+    ours, _ = pair.connect()
+    pair.store.rekey(ours)
+    pair.pump()
+    frame, other = (pair.store.encrypt(ours, bytes([7]) * size) for _ in range(2))
+    monkeypatch.setattr("pawl.accounts.room", room)
+    found: List[Any] = [
+        pair.store.receive(pair.bob, frame),
+        *pair.store.receive_many(pair.bob, [other, frame]),
+        pair.store.open_history(pair.bob, frame),
+    ]
+    with refused(Status.REPLAY):
+        pair.store.receive(pair.bob, frame)
+    assert isinstance(found.pop(2), pawl.ReplayError)
+    assert [each.plaintext for each in found] == [bytes([7]) * size] * 3
+    assert len(used) == 4 and not any(any(out.raw) for out in used)
+
+
+def test_values_have_all_their_fields(pair: Pair, scope: Scope) -> None:
+    ours, _ = pair.connect()
+    pair.store.put(scope, "n", b"x")
+    pair.store.send(ours, b"x")
+    values: List[Any] = [
+        pair.store.receive(pair.bob, pair.store.encrypt(ours, b"x")),
+        pair.store.get(scope, "n"),
+        pair.store.metadata(scope, "n"),
+        *drained(pair.store),
+    ]
+    assert len(values) == 4
+    for value in values:
+        assert replace(value) == value and hash(value) == hash(replace(value))
+        assert list(vars(replace(value))) == list(vars(value))
 
 
 def test_out_of_order(pair: Pair) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+import time
 import weakref
 from ctypes import byref, c_void_p
 from pathlib import Path
@@ -384,6 +385,75 @@ def test_close_waits_for_whoever_is_inside() -> None:
     closing.join(30)
     handle.close()
     assert len(ended) == 1
+
+
+def test_fork_inside_a_call() -> None:
+    """The child goes on inside; nobody else is, and it may close."""
+    ended: list[object] = []
+    entered, leave = threading.Event(), threading.Event()
+
+    def call(pointer: c_void_p) -> int:
+        entered.set()
+        return 0 if leave.wait(30) else -1
+
+    handle = Handle(c_void_p(8), ended.append, Host(None, None, None, 1))
+    other = threading.Thread(target=handle.call, args=(call,))
+    other.start()
+    assert entered.wait(30)
+    child = -1
+
+    def fork(pointer: c_void_p) -> int:
+        nonlocal child
+        child = os.fork()
+        if child == 0:
+            handle.close()
+        return len(ended)
+
+    code = 1
+    try:
+        handle.call(fork)
+        code = 0 if len(ended) == 1 else 2
+    finally:
+        if child == 0:
+            os._exit(code)
+    assert exit_code(child) == 0
+    leave.set()
+    other.join(30)
+    handle.close()
+    assert len(ended) == 1
+
+
+def test_a_closed_batch_is_committed_once() -> None:
+    """Whoever leaves it meanwhile does not end it another way."""
+    ended: list[object] = []
+    entered, leave = threading.Event(), threading.Event()
+
+    def call(pointer: c_void_p) -> int:
+        entered.set()
+        return 0 if leave.wait(30) else -1
+
+    def commit(pointer: c_void_p) -> int:
+        ended.append("commit")
+        return 0
+
+    for _ in range(20):
+        entered.clear()
+        leave.clear()
+        del ended[:]
+        host = Host(None, None, None, 1)
+        handle = Handle(c_void_p(8), lambda pointer: ended.append("rollback"), host)
+        calling = threading.Thread(target=handle.call, args=(call,))
+        calling.start()
+        assert entered.wait(30)
+        committing = threading.Thread(target=handle.commit, args=(commit,))
+        committing.start()
+        while not handle.closed:
+            time.sleep(0)
+        leave.set()
+        calling.join(30)
+        committing.join(30)
+        handle.close()
+        assert ended == ["commit"]
 
 
 def test_read_only(key: RawKey, scope: Scope) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from ctypes import (
     CFUNCTYPE,
@@ -19,8 +20,9 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 # ---------------------------------------------------------------- numbers
 # Status codes are an enum in `errors`, kinds and outcomes are enums in `values`; here is the rest.
@@ -149,8 +151,24 @@ VAULT_NEXT = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p)
 class Sized(Structure):
     """A struct of the header; fills in `struct_size`."""
 
+    layout: struct.Struct
+    """The same for `struct`, which reads all fields at once: arrays as bytes, pointers as ints."""
+
     def __init__(self, **fields: Any) -> None:
-        super().__init__(struct_size=ctypes.sizeof(self), **fields)
+        self.struct_size = ctypes.sizeof(self)
+        if fields:
+            super().__init__(**fields)
+
+    def __init_subclass__(cls) -> None:
+        cls.layout = struct.Struct("".join(_letter(field[1]) for field in cls._fields_))
+
+
+def _letter(kind: Any) -> str:
+    """A type of a field as `struct` calls it."""
+    if hasattr(kind, "_length_"):
+        return f"{kind._length_}s"
+    letter = getattr(kind, "_type_", None)
+    return letter if isinstance(letter, str) and letter != "z" else "P"
 
 
 class Step(Sized):
@@ -169,8 +187,8 @@ class Step(Sized):
 STEP = CFUNCTYPE(None, c_void_p, POINTER(Step))
 
 # ---------------------------------------------------------------- structs
-# Text that only goes in is c_char_p: assigning bytes keeps them alive with the struct. What comes
-# out is c_void_p, because it does not end with NUL.
+# What only goes in is c_char_p: assigning bytes keeps them alive with the struct. What comes out is
+# c_void_p, because it does not end with NUL.
 
 
 class Clock(Sized):
@@ -214,7 +232,7 @@ class Key(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
         ("kind", c_uint32),
-        ("secret", c_void_p),
+        ("secret", c_char_p),
         ("secret_size", c_size_t),
         ("memory_size", c_uint64),
         ("passes", c_uint32),
@@ -498,7 +516,7 @@ class StartOptions(Sized):
         ("flags", c_uint32),
         ("peer_name", c_char_p),
         ("peer_name_size", c_size_t),
-        ("package", c_void_p),
+        ("package", c_char_p),
         ("package_size", c_size_t),
     ]
 
@@ -566,7 +584,7 @@ class Frame(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
         ("flags", c_uint32),
-        ("bytes", c_void_p),
+        ("bytes", c_char_p),
         ("size", c_size_t),
     ]
 
@@ -585,7 +603,7 @@ class Delivery(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
         ("flags", c_uint32),
-        ("frame", c_void_p),
+        ("frame", c_char_p),
         ("frame_size", c_size_t),
         ("out", c_void_p),
         ("out_size", c_size_t),
@@ -927,12 +945,14 @@ def _find() -> str:
 def _load(path: str) -> ctypes.CDLL:
     remedy = "Build it with `make`, install it, or name it in PAWL_LIBRARY."
     try:
-        loaded = ctypes.CDLL(path)
+        # What only reads memory keeps the interpreter's lock: to get it back may take milliseconds.
+        loaded, reader = ctypes.CDLL(path), ctypes.PyDLL(path)
     except OSError as error:
         raise ImportError(f"Pawl's library cannot be loaded ({error}). {remedy}") from error
     try:
         for name, result, arguments in FUNCTIONS:
-            function = getattr(loaded, name)
+            function = getattr(reader if name.startswith("pawl_view_") else loaded, name)
+            setattr(loaded, name, function)
             function.restype = result
             function.argtypes = list(arguments)
     except AttributeError as error:
@@ -977,32 +997,69 @@ _release_buffer.argtypes = [POINTER(_PyBuffer)]
 _release_buffer.restype = None
 
 
-class Borrowed:
-    """The bytes of any contiguous buffer, where they are: `with Borrowed(data) as (address, size)`.
+def borrowed(data: object) -> Tuple[Union[bytes, int, None], int, object]:
+    """The bytes of any contiguous buffer, where they are: their address, size, and what keeps them.
 
-    Copying them would leave a secret in memory that nobody wipes.
+    Copying them would leave a secret in memory that nobody wipes. The last is to be deleted, also
+    when an error leaves with the frame that has it. ctypes takes a `bytes` as an address itself.
     """
+    if type(data) is bytes:
+        return data, len(data), None
+    view = _PyBuffer()
+    _get_buffer(data, view, 0)
+    return view.buf, view.len, _Lent(view)
+
+
+class _Lent:
+    def __init__(self, view: _PyBuffer) -> None:
+        self._view = view
+
+    def __del__(self) -> None:
+        _release_buffer(self._view)
+
+
+class Borrowed:
+    """The same for the length of a block: `with Borrowed(data) as (address, size)`."""
 
     def __init__(self, data: object) -> None:
         self._data = data
-        self._view = _PyBuffer()
 
-    def __enter__(self) -> Tuple[Optional[int], int]:
-        _get_buffer(self._data, ctypes.byref(self._view), 0)
-        return self._view.buf, self._view.len
+    def __enter__(self) -> Tuple[Union[bytes, int, None], int]:
+        address, size, self._lent = borrowed(self._data)
+        return address, size
 
     def __exit__(self, *_: object) -> None:
-        _release_buffer(ctypes.byref(self._view))
+        del self._lent
+
+
+@lru_cache(256)
+def _kibibytes(count: int) -> Any:
+    return ctypes.c_char * (count << 10)
+
+
+def room(size: int) -> Any:
+    """Zeroed memory of at least this size; `room(9)[:4]` are bytes.
+
+    Of whole KiB, for ctypes makes a type of each size, which takes longer than most calls do.
+    """
+    return _kibibytes((size >> 10) + 1)()
+
+
+_memory: Any = (ctypes.c_char * sys.maxsize).from_address(0)  # a slice of it costs no call into C
 
 
 def copied(address: Optional[int], size: int) -> bytes:
     """The bytes at an address; none for NULL."""
-    return ctypes.string_at(address, size) if address and size else b""
+    if not address:
+        return b""
+    found: bytes = _memory[address : address + size]
+    # An address may be beyond what a slice can name.
+    return found if len(found) == size else ctypes.string_at(address, size)
 
 
 def text(address: Optional[int], size: int) -> str:
     """The UTF-8 at an address."""
-    return copied(address, size).decode()
+    return copied(address, size).decode() if size else ""
 
 
 def utf8(value: str) -> bytes:
@@ -1012,5 +1069,5 @@ def utf8(value: str) -> bytes:
 
 def counted(value: str) -> Tuple[bytes, int]:
     """The same as C takes a text: its bytes and how many."""
-    encoded = utf8(value)
+    encoded = value.encode("utf-8", "surrogatepass")
     return encoded, len(encoded)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import byref, c_void_p
+from ctypes import c_void_p
 from typing import Any, Optional, Tuple
 
 from . import _abi
@@ -144,7 +144,7 @@ class Backups:
     def backup(self, account: bytes) -> Backup:
         """The state of an account's backup. NotFoundError: nothing was ever wanted of it."""
         found = _abi.Backup()
-        self._handle.call(library.pawl_backup_get, _id(account), byref(found))
+        self._handle.call(library.pawl_backup_get, _id(account), found)
         return _backup(found)
 
     # ------------------------------------------------------------ back from it

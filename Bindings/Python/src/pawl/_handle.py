@@ -8,13 +8,13 @@ import os
 import select
 import threading
 import weakref
-from ctypes import byref, c_void_p
+from ctypes import c_void_p
+from threading import get_ident
 from typing import Any, Callable, List, Optional, Set, TypeVar
 
 from ._abi import library
-from .errors import BusyError, ClosedError, Status
+from .errors import BusyError, ClosedError, Status, error_of
 from .hosts import Host
-from .values import check
 
 T = TypeVar("T")
 
@@ -23,24 +23,27 @@ class Handle:
     """C frees a store on close, so a call that is on its way in must be over first.
 
     Whoever closes waits until nobody is inside; whoever closes from inside (from a callback) leaves
-    it to the last one out.
+    it to the last one out. A call says that it is inside before it asks whether somebody closes,
+    who says so before asking who is inside: one of them sees the other, without a lock.
     """
 
     def __init__(self, pointer: c_void_p, close: Callable[[c_void_p], Any], host: Host) -> None:
         self.host = host  # its functions must outlive the pointer
         self._pointer = pointer
+        self._first = (pointer,)  # what every call begins with
         self._end = close
-        self._depth = threading.local()
+        self._inside: List[int] = []  # threads, once for each call
         self._reset()
         _alive.add(self)
 
     def _reset(self) -> None:
-        # In a forked child nobody is inside, and whoever held the lock may be gone.
+        # In a forked child no other thread is inside, and whoever held the lock may be gone.
         self._condition = threading.Condition()
-        self._inside = 0
+        self._inside[:] = [thread for thread in self._inside if thread == get_ident()]
         self._bells: Set[int] = set()  # pipes that wake who waits in here
 
     _closing = False
+    _left = False
     _ended = False
 
     @property
@@ -49,11 +52,29 @@ class Handle:
 
     def call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Calls a function that takes this pointer first; raises what its status says."""
-        self._enter()
+        inside, here, host = self._inside, get_ident(), self.host
+        inside.append(here)
         try:
-            self.host.call(function, self._pointer, *arguments)
+            if self._closing:
+                raise ClosedError(Status.CLOSED)
+            if host.present:
+                host.call(function, self._pointer, *arguments)
+                return
+            status = function(*(self._first + arguments))
+            if status:
+                raise error_of(status)
         finally:
-            self._leave()
+            inside.remove(here)
+            if self._closing:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Tells who closes that somebody went out."""
+        with self._condition:
+            self._condition.notify_all()
+            last = self._left and not self._inside
+        if last:
+            self._free(self._end)
 
     def wait(self, descriptor: Optional[int], seconds: Optional[float]) -> None:
         """Waits until `descriptor` is readable, the time is over, or somebody closes.
@@ -61,37 +82,24 @@ class Handle:
         It counts as being inside, so that the descriptor, which belongs to the pointer, lives on.
         """
         here, bell = os.pipe()
+
+        def waited(_pointer: c_void_p) -> int:
+            poll = select.poll()
+            for readable in (here, descriptor):
+                if readable is not None:
+                    poll.register(readable, select.POLLIN)
+            poll.poll(None if seconds is None else math.ceil(min(seconds, _DAY) * 1000))
+            return Status.OK
+
+        with self._condition:
+            self._bells.add(bell)
         try:
-            self._enter(bell)
-            try:
-                poll = select.poll()
-                for readable in (here, descriptor):
-                    if readable is not None:
-                        poll.register(readable, select.POLLIN)
-                poll.poll(None if seconds is None else math.ceil(min(seconds, _DAY) * 1000))
-            finally:
-                self._leave(bell)
+            self.call(waited)
         finally:
+            with self._condition:
+                self._bells.discard(bell)
             os.close(here)
             os.close(bell)
-
-    def _enter(self, *bells: int) -> None:
-        with self._condition:
-            if self._closing:
-                raise ClosedError(Status.CLOSED)
-            self._inside += 1
-            self._bells.update(bells)
-        self._depth.value = self._here + 1
-
-    def _leave(self, *bells: int) -> None:
-        self._depth.value -= 1
-        with self._condition:
-            self._inside = max(0, self._inside - 1)
-            self._bells.difference_update(bells)
-            last = self._closing and not self._inside
-            self._condition.notify_all()
-        if last:
-            self._free(self._end)
 
     def close(self) -> None:
         """Ends the pointer once nobody is inside. Does nothing the second time."""
@@ -99,14 +107,15 @@ class Handle:
             self._closing = True
             for bell in self._bells:
                 os.write(bell, b"\0")
-            if self._here:
+            if get_ident() in self._inside:
+                self._left = True
                 return
             self._condition.wait_for(lambda: not self._inside)
         self._free(self._end)
 
     def commit(self, commit: Callable[[c_void_p], int]) -> None:
         """Ends the pointer of a batch by a function that answers a status."""
-        if self._here:
+        if get_ident() in self._inside:
             raise BusyError(Status.BUSY_REENTERED)
         with self._condition:
             if self._closing:
@@ -114,10 +123,6 @@ class Handle:
             self._closing = True
             self._condition.wait_for(lambda: not self._inside)
         self._free(lambda pointer: self.host.call(commit, pointer))
-
-    @property
-    def _here(self) -> int:
-        return getattr(self._depth, "value", 0)
 
     def _free(self, end: Callable[[c_void_p], Any]) -> None:
         with self._condition:
@@ -149,13 +154,30 @@ def rows(
     """The rows of the view that a function answers, converted; the view is wiped."""
     view = c_void_p()
     try:
-        handle.call(function, *arguments, byref(view))
+        handle.call(function, *arguments, view)
         return [convert(view, row) for row in range(library.pawl_view_count(view))]
     finally:
         library.pawl_view_close(view)
 
 
-def filled(struct: Any, function: Any, view: c_void_p, *at: int) -> Any:
-    """The struct, filled in from one row of a view."""
-    check(function(view, *at, byref(struct)))
+def row(
+    handle: Handle,
+    convert: Callable[[c_void_p, int], T],
+    function: Callable[..., int],
+    *arguments: Any,
+) -> T:
+    """The same, of a function that answers one row."""
+    view = c_void_p()
+    try:
+        handle.call(function, *arguments, view)
+        return convert(view, 0)
+    finally:
+        library.pawl_view_close(view)
+
+
+def filled(struct: Any, function: Any, view: c_void_p, row: int, *index: int) -> Any:
+    """The struct, filled in from one row of a view, or from what the row has at an index."""
+    status = function(view, row, *index, struct) if index else function(view, row, struct)
+    if status:
+        raise error_of(status)
     return struct

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import ExitStack
-from ctypes import byref, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _abi
-from ._abi import Borrowed, copied, counted, library, text
+from ._abi import Borrowed, borrowed, copied, counted, library, room, text
 from ._backup import item_backup, item_backup_request
-from ._handle import Handle, filled, rows
+from ._handle import Handle, filled, row, rows
 from .errors import PawlError, Status, error_of
 from .values import (
     Account,
@@ -39,6 +39,7 @@ from .values import (
     bounded,
     duration_ns,
     ever,
+    frozen,
     identity_struct,
     size_of,
     sized,
@@ -68,7 +69,7 @@ class Accounts:
 
     def account(self, id: bytes) -> Account:
         """The account of this id. NotFoundError."""
-        return rows(self._handle, _account, library.pawl_account_get, _id(id))[0]
+        return row(self._handle, _account, library.pawl_account_get, _id(id))
 
     def accounts(self, after: Optional[bytes] = None, limit: int = 1000) -> List[Account]:
         """One page: at most `limit` (1-10000) in the order of their ids, after the id `after`.
@@ -167,7 +168,7 @@ class Accounts:
     def rotation(self, account: bytes) -> Rotation:
         """What is planned for an account's packages. NotFoundError: they do not rotate."""
         found = _abi.Rotation()
-        self._handle.call(library.pawl_rotation_get, _id(account), byref(found))
+        self._handle.call(library.pawl_rotation_get, _id(account), found)
         return Rotation(
             rotate_ns=found.rotate_ns,
             readback_ns=found.readback_ns,
@@ -179,7 +180,7 @@ class Accounts:
 
     def peer(self, account: bytes, name: str) -> Peer:
         """Whom this account knows under a name. NotFoundError."""
-        return rows(self._handle, _peer, library.pawl_peer_get, _id(account), *counted(name))[0]
+        return row(self._handle, _peer, library.pawl_peer_get, _id(account), *counted(name))
 
     def peers(self, account: bytes, after: str = "", limit: int = 1000) -> List[Peer]:
         """One page: at most `limit` (1-10000) of an account's peers, after the one named `after`.
@@ -264,7 +265,7 @@ class Accounts:
 
     def session(self, id: bytes) -> Session:
         """The session of this id. NotFoundError."""
-        return rows(self._handle, _session, library.pawl_session_get, _id(id))[0]
+        return row(self._handle, _session, library.pawl_session_get, _id(id))
 
     def sessions(self, account: bytes, peer_name: str) -> List[Session]:
         """All sessions of an account with one peer, oldest first."""
@@ -283,7 +284,7 @@ class Accounts:
         """
         epoch = c_uint32()
         flags = _abi.PAWL_REKEY_FRESH if fresh else 0
-        self._handle.call(library.pawl_session_rekey, _id(session), flags, byref(epoch))
+        self._handle.call(library.pawl_session_rekey, _id(session), flags, epoch)
         return epoch.value
 
     def set_limits(self, session: bytes, limits: RekeyLimits) -> None:
@@ -314,18 +315,13 @@ class Accounts:
         """
         written = c_size_t()
         with Borrowed(plaintext) as (address, size):
-            room = size + _abi.PAWL_FRAME_OVERHEAD_MAX
-            out = ctypes.create_string_buffer(room)
+            most = size + _abi.PAWL_FRAME_OVERHEAD_MAX
+            out = room(most)
             self._handle.call(
-                library.pawl_session_encrypt,
-                _id(session),
-                address,
-                size,
-                out,
-                room,
-                byref(written),
+                library.pawl_session_encrypt, _id(session), address, size, out, most, written
             )
-        return ctypes.string_at(out, written.value)
+        frame: bytes = out[: written.value]
+        return frame
 
     def send(self, session: bytes, plaintext: Buffer) -> int:
         """Encrypts and puts the frame into the outbox; durable when it returns the item's `seq`.
@@ -336,7 +332,7 @@ class Accounts:
         """
         ticket = c_uint64()
         with Borrowed(plaintext) as (address, size):
-            self._handle.call(library.pawl_session_send, _id(session), address, size, byref(ticket))
+            self._handle.call(library.pawl_session_send, _id(session), address, size, ticket)
         return ticket.value
 
     def receive(self, account: bytes, frame: Buffer, *, keep: bool = False) -> Received:
@@ -351,21 +347,19 @@ class Accounts:
         Pawl. LimitError (`LIMIT_SESSIONS`). TimeError: the package that it uses is over.
         StateError: `STATE_SUITE`, `STATE_SELF`.
         """
-        found = _abi.Received()
-        with Borrowed(frame) as (address, size):
-            given = _abi.Frame(flags=_keep(keep), bytes=address, size=size)
-            text = self._plaintext(library.pawl_account_receive, size, found, _id(account), given)
-        return _received(found.flags, found, text)
-
-    def _plaintext(self, function: Any, size: int, found: Any, *frame: Any) -> bytes:
-        """The text of a frame of `size` bytes; `function` tells the rest in `found`."""
-        written = c_size_t()
-        out = ctypes.create_string_buffer(size)
+        found, given, written = _abi.Received(), _abi.Frame(), c_size_t()
+        given.bytes, size, lent = borrowed(frame)
+        given.size, given.flags, out = size, _keep(keep), room(size)
         try:
-            self._handle.call(function, *frame, out, size, byref(written), byref(found))
-            return copied(ctypes.addressof(out), written.value)
+            self._handle.call(
+                library.pawl_account_receive, _id(account), given, out, size, written, found
+            )
+            plaintext = out[: written.value]
         finally:
-            ctypes.memset(out, 0, size)
+            out.raw = bytes(size)
+            del lent
+        _, flags, session, epoch, index = found.layout.unpack_from(found)
+        return _received(flags, session, epoch, index, plaintext)
 
     def receive_many(
         self, account: bytes, frames: Iterable[Buffer], *, keep: bool = False
@@ -376,22 +370,23 @@ class Accounts:
         """
         with ExitStack() as stack:
             borrowed = [stack.enter_context(Borrowed(frame)) for frame in frames]
-            room = sum(size for _, size in borrowed)
-            out = ctypes.create_string_buffer(room)
+            total = sum(size for _, size in borrowed)
+            out = room(total)
             at = ctypes.addressof(out)
             deliveries = (_abi.Delivery * len(borrowed))()
-            for index, (address, size) in enumerate(borrowed):
-                deliveries[index] = _abi.Delivery(
-                    flags=_keep(keep), frame=address, frame_size=size, out=at, out_size=size
-                )
+            struct_size, flags = ctypes.sizeof(_abi.Delivery), _keep(keep)
+            for delivery, (address, size) in zip(deliveries, borrowed):
+                delivery.struct_size, delivery.flags = struct_size, flags
+                delivery.frame, delivery.frame_size = address, size
+                delivery.out, delivery.out_size = at, size
                 at += size
             try:
                 self._handle.call(
                     library.pawl_account_receive_many, _id(account), deliveries, len(borrowed)
                 )
-                return [_delivered(delivery) for delivery in deliveries]
+                return [_delivered(each) for each in _abi.Delivery.layout.iter_unpack(deliveries)]
             finally:
-                ctypes.memset(out, 0, room)
+                out.raw = bytes(total)
 
     def kept(self, session: bytes, limit: int = 1000) -> List[Kept]:
         """Messages that were received with `keep` and not forgotten yet, by epoch and index.
@@ -422,7 +417,7 @@ class Accounts:
     def keeps_history(self, account: bytes) -> bool:
         """Whether the account keeps history. NotFoundError."""
         on = c_uint32()
-        self._handle.call(library.pawl_history_enabled, _id(account), byref(on))
+        self._handle.call(library.pawl_history_enabled, _id(account), on)
         return bool(on.value)
 
     def history(
@@ -461,10 +456,22 @@ class Accounts:
         """
         found = _abi.HistoryMessage()
         with Borrowed(frame) as (address, size):
-            text = self._plaintext(
-                library.pawl_history_decrypt, size, found, _id(account), address, size
-            )
-        return _history_message(found, text)
+            written, out = c_size_t(), room(size)
+            try:
+                self._handle.call(
+                    library.pawl_history_decrypt,
+                    _id(account),
+                    address,
+                    size,
+                    out,
+                    size,
+                    written,
+                    found,
+                )
+                plaintext = out[: written.value]
+            finally:
+                out.raw = bytes(size)
+        return _history_message(found, plaintext)
 
     # ------------------------------------------------------------ settling items
 
@@ -637,22 +644,26 @@ def _session(view: c_void_p, row: int) -> Session:
     )
 
 
-def _received(flags: int, found: Union[_abi.Received, _abi.Delivery], plaintext: bytes) -> Received:
-    return Received(
-        plaintext=None if flags & _abi.PAWL_RECEIVED_EMPTY else plaintext,
-        session=bytes(found.session),
-        epoch=found.epoch,
-        index=found.index,
-        again=bool(flags & _abi.PAWL_RECEIVED_AGAIN),
-        new_session=bool(flags & _abi.PAWL_RECEIVED_NEW_SESSION),
-        unaccepted=bool(flags & _abi.PAWL_RECEIVED_UNACCEPTED),
+def _received(flags: int, session: bytes, epoch: int, index: int, plaintext: bytes) -> Received:
+    return frozen(
+        Received,
+        {
+            "plaintext": None if flags & _abi.PAWL_RECEIVED_EMPTY else plaintext,
+            "session": session,
+            "epoch": epoch,
+            "index": index,
+            "again": flags & _abi.PAWL_RECEIVED_AGAIN != 0,
+            "new_session": flags & _abi.PAWL_RECEIVED_NEW_SESSION != 0,
+            "unaccepted": flags & _abi.PAWL_RECEIVED_UNACCEPTED != 0,
+        },
     )
 
 
-def _delivered(found: _abi.Delivery) -> Union[Received, PawlError]:
-    if found.status:
-        return error_of(found.status)
-    return _received(found.received_flags, found, copied(found.out, found.out_len))
+def _delivered(found: Tuple[Any, ...]) -> Union[Received, PawlError]:
+    _, _, _, _, out, _, size, status, flags, session, epoch, index = found
+    if status:
+        return error_of(status)
+    return _received(flags, session, epoch, index, copied(out, size))
 
 
 def _kept(view: c_void_p, row: int) -> Kept:
@@ -689,6 +700,7 @@ def _history_message(found: _abi.HistoryMessage, plaintext: bytes) -> HistoryMes
     )
 
 
+_NO_ID = bytes(_abi.PAWL_SESSION_ID_SIZE)
 _OF_BACKUP = {
     Event.BACKUP_STATUS,
     Event.BACKUP_KEY_CACHED,
@@ -711,28 +723,45 @@ _TO_BACKUP = {
 def item_row(view: c_void_p, row: int) -> Item:
     """An item, from a row of `pawl_outbox_take`."""
     found = filled(_abi.Item(), library.pawl_view_item, view, row)
-    kind = ItemKind(found.kind)
-    session = bytes(found.session)
-    name = text(found.peer_name, found.peer_name_size)
-    event = Event(found.what) if kind is ItemKind.EVENT else None
-    request = Request(found.what) if kind is ItemKind.REQUEST else None
+    (
+        _,
+        number,
+        what,
+        attempts,
+        seq,
+        count,
+        account,
+        session,
+        created_ns,
+        lease_ns,
+        signing_key,
+        agreement_key,
+        name,
+        name_size,
+        body,
+        body_size,
+    ) = found.layout.unpack_from(found)
+    kind = ItemKind(number)
+    event = Event(what) if kind is ItemKind.EVENT else None
+    request = Request(what) if kind is ItemKind.REQUEST else None
     has_body = kind is ItemKind.FRAME or event is Event.BACKUP_FINDING
     carries = request in (Request.PUBLISH, Request.PUBLISH_KEYS)
-    published = found.count + (request is Request.PUBLISH) if carries else 0
-    return Item(
-        kind=kind,
-        event=event,
-        request=request,
-        seq=found.seq,
-        attempts=found.attempts,
-        count=found.count,
-        account=bytes(found.account),
-        session=session if any(session) else None,
-        peer=_identity(found.peer_signing_key, found.peer_agreement_key, name),
-        body=copied(found.body, found.body_size) if has_body else b"",
-        packages=tuple(_published(view, row, index) for index in range(published)),
-        backup=item_backup(view, row) if event in _OF_BACKUP else None,
-        backup_request=item_backup_request(view, row) if request in _TO_BACKUP else None,
-        created_ns=found.created_ns,
-        lease_ns=found.lease_ns,
-    )
+    published = count + (request is Request.PUBLISH) if carries else 0
+    fields = {
+        "kind": kind,
+        "event": event,
+        "request": request,
+        "seq": seq,
+        "attempts": attempts,
+        "count": count,
+        "account": account,
+        "session": session if session != _NO_ID else None,
+        "peer": Identity(signing_key, agreement_key, text(name, name_size)),
+        "body": copied(body, body_size) if has_body else b"",
+        "packages": tuple(_published(view, row, index) for index in range(published)),
+        "backup": item_backup(view, row) if event in _OF_BACKUP else None,
+        "backup_request": item_backup_request(view, row) if request in _TO_BACKUP else None,
+        "created_ns": created_ns,
+        "lease_ns": lease_ns,
+    }
+    return frozen(Item, fields)

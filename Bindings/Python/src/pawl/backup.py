@@ -18,7 +18,7 @@ import re
 import ssl
 import threading
 import time
-from ctypes import byref, c_uint32
+from ctypes import c_uint32
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -89,7 +89,7 @@ def entry_rank(data: Buffer) -> Tuple[int, int]:
     """(first, order) of what is stored at a place; the lower stays. CorruptError: no entry."""
     first, order = c_uint32(), c_uint32()
     with Borrowed(data) as (address, size):
-        check(library.pawl_backup_entry_rank(address, size, byref(first), byref(order)))
+        check(library.pawl_backup_entry_rank(address, size, first, order))
     return first.value, order.value
 
 

@@ -104,7 +104,8 @@ class Host:
         self.clock = None if clock is None else self._clock_table(clock)
         self.vault = None if vault is None else self._vault_table(vault, vault_lease)
         self.storage = None if storage is None else self._storage_table(storage)
-        self._present = (clock, vault, storage) != (None, None, None)
+        self.present = (clock, vault, storage) != (None, None, None)
+        """Whether C may call back, so that it is to be called through this."""
 
     def now(self) -> int:
         """What the store's clock says."""
@@ -112,15 +113,13 @@ class Host:
 
     def call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Calls into C, then raises what its status, or a callback meanwhile, says."""
-        if not self._present:
-            status, failures = function(*arguments), _NONE
-        else:
-            outer = getattr(self._local, "failures", None)
-            self._local.failures = failures = {}
-            try:
-                status = function(*arguments)
-            finally:
-                self._local.failures = outer
+        outer = getattr(self._local, "failures", None)
+        failures: Dict[Optional[int], BaseException] = {}
+        self._local.failures = failures
+        try:
+            status = function(*arguments)
+        finally:
+            self._local.failures = outer
         if None in failures:
             raise failures[None]
         if status:
@@ -161,7 +160,7 @@ class Host:
             except BaseException as error:
                 self._record(None, error)
 
-        self._present = True
+        self.present = True
         table = _abi.Trace(step=_abi.STEP(step))
         self._traces.append(table)
         return table
@@ -298,9 +297,6 @@ def _step(found: Any) -> Step:
         target=found.target,
         constructor=Constructor(found.constructor),
     )
-
-
-_NONE: Dict[Optional[int], BaseException] = {}
 
 
 def _id(address: Optional[int]) -> bytes:

@@ -9,7 +9,8 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from ctypes import byref, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from functools import partial
 from types import TracebackType
 from typing import (
     Any,
@@ -29,7 +30,7 @@ from typing import (
 from . import _abi
 from ._abi import copied, counted, library, text, utf8
 from ._backup import Backups
-from ._handle import Handle, filled, rows
+from ._handle import Handle, filled, row, rows
 from .accounts import Accounts, item_row
 from .errors import BusyError, ClosedError, Status, StoreError
 from .hosts import Clock, Host, ListedVault, Storage, Tracer, Vault
@@ -57,6 +58,7 @@ from .values import (
     bounded,
     duration_ns,
     ever,
+    frozen,
     key_struct,
     moment_ns,
     size_of,
@@ -70,7 +72,7 @@ _CHUNK = 64 << 10
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 S = TypeVar("S", bound="Store")
-T = TypeVar("T")
+M = TypeVar("M", bound=Metadata)
 
 
 class Credentials:
@@ -110,28 +112,9 @@ class Credentials:
         StateError (`STATE_WITHDRAWN`): a `delete_all` overtook this put. TimeError: `expires` is
         not in the future. LimitError: the secret or the attributes are too many.
         """
-        options = _abi.PutOptions()
-        flags = _abi.PAWL_PUT_CREATE_ONLY if create_only else 0
-        if if_version is not None:
-            flags |= _abi.PAWL_PUT_IF_VERSION
-            options.if_version = bounded(if_version, 64, Status.MISUSE_SIZE)
-        if expires is None:
-            flags |= _abi.PAWL_PUT_CLEAR_EXPIRY
-        elif not isinstance(expires, Keep):
-            flags |= _abi.PAWL_PUT_SET_EXPIRY
-            options.expires_ns = moment_ns(expires)
-        if not isinstance(label, Keep):
-            flags |= _abi.PAWL_PUT_SET_LABEL
-            options.label, options.label_size = counted(label or "")
-        if not isinstance(provider, Keep):
-            flags |= _abi.PAWL_PUT_SET_PROVIDER
-            options.provider, options.provider_size = counted(provider or "")
-        if not isinstance(attributes, Keep):
-            flags |= _abi.PAWL_PUT_SET_ATTRIBUTES
-            pairs = [(utf8(key), utf8(value)) for key, value in (attributes or {}).items()]
-            options.attributes = (_abi.Attribute * len(pairs))(*map(_attribute, pairs))
-            options.attribute_count = len(pairs)
-        options.flags = flags
+        options, keeps = None, expires is label is provider is attributes is KEEP
+        if create_only or if_version is not None or not keeps:
+            options = _put_options(create_only, if_version, expires, label, provider, attributes)
         version = c_uint64()
         with _abi.Borrowed(secret) as (address, size):
             self._handle.call(
@@ -141,7 +124,7 @@ class Credentials:
                 address,
                 size,
                 options,
-                byref(version),
+                version,
             )
         return version.value
 
@@ -151,16 +134,18 @@ class Credentials:
         NotFoundError. StateError (`STATE_NO_VAULT`). CorruptError (`CORRUPT_KEY_LOST`): the record
         is there and its secret is gone.
         """
-        return self._one(_credential, library.pawl_credential_get, scope, name)
+        get = library.pawl_credential_get
+        return row(self._handle, _credential, get, _scope(scope), *counted(name))
 
     def metadata(self, scope: Scope, name: str) -> Metadata:
         """The same without the secret; a vault is not asked. NotFoundError."""
-        return self._one(_metadata, library.pawl_credential_metadata, scope, name)
+        get = library.pawl_credential_metadata
+        return row(self._handle, _metadata, get, _scope(scope), *counted(name))
 
     def has(self, scope: Scope, name: str) -> bool:
         """Whether there is one that has not expired."""
         has = c_int32()
-        self._handle.call(library.pawl_credential_has, _scope(scope), *counted(name), byref(has))
+        self._handle.call(library.pawl_credential_has, _scope(scope), *counted(name), has)
         return bool(has.value)
 
     def delete(self, scope: Scope, name: str, *, recovery: Duration = 0) -> None:
@@ -224,7 +209,7 @@ class Credentials:
         """
         count = c_uint64()
         flags = _abi.PAWL_DELETE_ALL_PROJECTS if all_projects else 0
-        self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, byref(count))
+        self._handle.call(library.pawl_credential_delete_all, _scope(scope), flags, count)
         return count.value
 
     # ------------------------------------------------------------ looking inside
@@ -246,7 +231,7 @@ class Credentials:
     def stats(self) -> Stats:
         """Counters since this was opened."""
         stats = _abi.Stats()
-        self._handle.call(library.pawl_store_stats, byref(stats))
+        self._handle.call(library.pawl_store_stats, stats)
         return Stats(
             memory_locked=bool(stats.memory_locked),
             transactions=stats.transactions,
@@ -261,11 +246,6 @@ class Credentials:
     def closed(self) -> bool:
         """Whether this was closed here. (A forked child's copy answers ClosedError anyway.)"""
         return self._handle.closed
-
-    def _one(
-        self, convert: Callable[[c_void_p, int], T], function: Any, scope: Scope, name: str
-    ) -> T:
-        return rows(self._handle, convert, function, _scope(scope), *counted(name))[0]
 
 
 class Batch(Credentials, Accounts, Backups):
@@ -359,7 +339,7 @@ class Store(Credentials, Accounts, Backups):
             if host.vault is not None:
                 options.vault = ctypes.pointer(host.vault)
             try:
-                host.call(library.pawl_store_open, options, byref(pointer))
+                host.call(library.pawl_store_open, options, pointer)
             except BaseException:
                 library.pawl_store_close(pointer)
                 raise
@@ -394,7 +374,7 @@ class Store(Credentials, Accounts, Backups):
         """
         pointer = c_void_p()
         try:
-            self._handle.call(library.pawl_batch_begin, byref(pointer))
+            self._handle.call(library.pawl_batch_begin, pointer)
         except BaseException:
             library.pawl_batch_rollback(pointer)
             raise
@@ -431,14 +411,14 @@ class Store(Credentials, Accounts, Backups):
         """
         with key_struct(key) as borrowed, self._stream(
             library.pawl_export_begin,
-            None if scope is None else byref(_scope(scope)),
+            None if scope is None else _scope(scope),
             _abi.PAWL_EXPORT_ALL_PROJECTS if all_projects else 0,
             borrowed,
         ) as stream:
             buffer = ctypes.create_string_buffer(_CHUNK)
             size = c_size_t(_CHUNK)
             while size.value == _CHUNK:
-                stream.call(library.pawl_stream_read, buffer, _CHUNK, byref(size))
+                stream.call(library.pawl_stream_read, buffer, _CHUNK, size)
                 file.write(buffer.raw[: size.value])
             return _archive_report(stream)
 
@@ -462,7 +442,7 @@ class Store(Credentials, Accounts, Backups):
     def _stream(self, begin: Any, *arguments: Any) -> Iterator[Handle]:
         pointer = c_void_p()
         try:
-            self._handle.call(begin, *arguments, byref(pointer))
+            self._handle.call(begin, *arguments, pointer)
         except BaseException:
             library.pawl_stream_close(pointer)
             raise
@@ -486,7 +466,7 @@ class Store(Credentials, Accounts, Backups):
         """
         number = c_uint32()
         with key_struct(key) as borrowed:
-            self._handle.call(library.pawl_slot_add, borrowed, byref(number))
+            self._handle.call(library.pawl_slot_add, borrowed, number)
         return number.value
 
     def change_slot(self, number: int, key: Key) -> None:
@@ -570,7 +550,7 @@ class Store(Credentials, Accounts, Backups):
         that fails is tried again later.
         """
         ran = c_size_t()
-        self._handle.call(library.pawl_store_run_due, size_of(limit), byref(ran), None)
+        self._handle.call(library.pawl_store_run_due, size_of(limit), ran, None)
         return ran.value
 
     def next_deadline(self) -> Optional[int]:
@@ -579,7 +559,7 @@ class Store(Credentials, Accounts, Backups):
         In the past if that is now, None if nothing is planned.
         """
         deadline = c_int64()
-        self._handle.call(library.pawl_store_next_deadline, byref(deadline))
+        self._handle.call(library.pawl_store_next_deadline, deadline)
         return ever(deadline.value)
 
     def start_runner(self, items_ready: Optional[Callable[[], object]] = None) -> None:
@@ -642,7 +622,7 @@ class Store(Credentials, Accounts, Backups):
             try:
                 # Not for longer: until it comes back nobody can close the store, nor a signal in.
                 self._handle.call(
-                    library.pawl_session_wait, id, epoch, min(left, _SLICE), byref(reached)
+                    library.pawl_session_wait, id, epoch, min(left, _SLICE), reached
                 )
                 return reached.value
             except BusyError as error:
@@ -667,7 +647,7 @@ class Store(Credentials, Accounts, Backups):
         only. StoreError (`STORE_CANNOT_OPEN`): the system refused one, or this is no Linux.
         """
         descriptor = c_int32()
-        self._handle.call(library.pawl_store_fd, byref(descriptor))
+        self._handle.call(library.pawl_store_fd, descriptor)
         return descriptor.value
 
     def nudge(self) -> None:
@@ -715,7 +695,7 @@ _SLICE = 100_000_000  # nanoseconds
 
 def _archive_report(stream: Handle) -> ArchiveReport:
     report = _abi.ArchiveReport()
-    stream.call(library.pawl_stream_report, byref(report))
+    stream.call(library.pawl_stream_report, report)
     return ArchiveReport(
         credentials=report.credentials,
         imported=report.imported,
@@ -724,6 +704,39 @@ def _archive_report(stream: Handle) -> ArchiveReport:
         expired=report.expired,
         unreadable=report.unreadable,
     )
+
+
+def _put_options(
+    create_only: bool,
+    if_version: Optional[int],
+    expires: Union[Moment, Keep, None],
+    label: Union[str, Keep, None],
+    provider: Union[str, Keep, None],
+    attributes: Union[Mapping[str, str], Keep, None],
+) -> _abi.PutOptions:
+    options = _abi.PutOptions()
+    flags = _abi.PAWL_PUT_CREATE_ONLY if create_only else 0
+    if if_version is not None:
+        flags |= _abi.PAWL_PUT_IF_VERSION
+        options.if_version = bounded(if_version, 64, Status.MISUSE_SIZE)
+    if expires is None:
+        flags |= _abi.PAWL_PUT_CLEAR_EXPIRY
+    elif not isinstance(expires, Keep):
+        flags |= _abi.PAWL_PUT_SET_EXPIRY
+        options.expires_ns = moment_ns(expires)
+    if not isinstance(label, Keep):
+        flags |= _abi.PAWL_PUT_SET_LABEL
+        options.label, options.label_size = counted(label or "")
+    if not isinstance(provider, Keep):
+        flags |= _abi.PAWL_PUT_SET_PROVIDER
+        options.provider, options.provider_size = counted(provider or "")
+    if not isinstance(attributes, Keep):
+        flags |= _abi.PAWL_PUT_SET_ATTRIBUTES
+        pairs = [(utf8(key), utf8(value)) for key, value in (attributes or {}).items()]
+        options.attributes = (_abi.Attribute * len(pairs))(*map(_attribute, pairs))
+        options.attribute_count = len(pairs)
+    options.flags = flags
+    return options
 
 
 def _attribute(pair: Tuple[bytes, bytes]) -> _abi.Attribute:
@@ -752,35 +765,51 @@ def _job(view: c_void_p, row: int) -> Job:
     )
 
 
-def _fields(view: c_void_p, row: int) -> Tuple[_abi.Credential, Dict[str, Any]]:
+def _version(kind: Type[M], view: c_void_p, row: int) -> M:
     found = filled(_abi.Credential(), library.pawl_view_credential, view, row)
+    (
+        _,
+        flags,
+        version,
+        created_ns,
+        updated_ns,
+        expires_ns,
+        purge_ns,
+        name,
+        name_size,
+        label,
+        label_size,
+        provider,
+        provider_size,
+        secret,
+        secret_size,
+        attribute_count,
+    ) = found.layout.unpack_from(found)
     attributes = {}
-    for index in range(found.attribute_count):
+    for index in range(attribute_count):
         pair = filled(_abi.Attribute(), library.pawl_view_attribute, view, row, index)
         attributes[text(pair.key, pair.key_size)] = text(pair.value, pair.value_size)
-    return found, {
-        "name": text(found.name, found.name_size),
-        "version": found.version,
-        "created_ns": found.created_ns,
-        "updated_ns": found.updated_ns,
-        "expires_ns": ever(found.expires_ns),
-        "purge_ns": ever(found.purge_ns),
-        "label": text(found.label, found.label_size),
-        "provider": text(found.provider, found.provider_size),
+    fields = {
+        "name": text(name, name_size),
+        "version": version,
+        "created_ns": created_ns,
+        "updated_ns": updated_ns,
+        "expires_ns": ever(expires_ns),
+        "purge_ns": ever(purge_ns),
+        "label": text(label, label_size),
+        "provider": text(provider, provider_size),
         "attributes": attributes,
-        "secret_size": found.secret_size,
-        "deleted": bool(found.flags & _abi.PAWL_CREDENTIAL_DELETED),
-        "in_vault": bool(found.flags & _abi.PAWL_CREDENTIAL_IN_VAULT),
+        "secret_size": secret_size,
+        "deleted": flags & _abi.PAWL_CREDENTIAL_DELETED != 0,
+        "in_vault": flags & _abi.PAWL_CREDENTIAL_IN_VAULT != 0,
     }
+    if kind is Credential:
+        fields["secret"] = copied(secret, secret_size)
+    return frozen(kind, fields)
 
 
-def _metadata(view: c_void_p, row: int) -> Metadata:
-    return Metadata(**_fields(view, row)[1])
-
-
-def _credential(view: c_void_p, row: int) -> Credential:
-    found, fields = _fields(view, row)
-    return Credential(**fields, secret=copied(found.secret, found.secret_size))
+_metadata = partial(_version, Metadata)
+_credential = partial(_version, Credential)
 
 
 def _damage(view: c_void_p, row: int) -> Damage:

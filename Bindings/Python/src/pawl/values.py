@@ -15,7 +15,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from mmap import mmap
-from typing import Any, Callable, Final, Iterator, Mapping, Optional, SupportsIndex, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Final,
+    Iterator,
+    Mapping,
+    Optional,
+    SupportsIndex,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 
 from . import _abi
 from .errors import Code, MisuseError, PawlError, Status, error_of
@@ -107,6 +120,16 @@ def duration_ns(duration: Duration) -> int:
     return round(number)
 
 
+V = TypeVar("V")
+
+
+def frozen(kind: Type[V], fields: Dict[str, Any]) -> V:
+    """A frozen dataclass of all its fields; its own `__init__` takes a call for each."""
+    value = kind.__new__(kind)
+    object.__setattr__(value, "__dict__", fields)
+    return value
+
+
 def ever(nanoseconds: int) -> Optional[int]:
     """None instead of PAWL_NEVER."""
     return None if nanoseconds == _abi.PAWL_NEVER else nanoseconds
@@ -172,7 +195,7 @@ class RecoveryKey:
         text = _abi.counted(self.text)
         with key_struct(key) as borrowed:
             wrap = _abi.library.pawl_recovery_wrap
-            check(wrap(*text, borrowed, out, len(out), ctypes.byref(size)))
+            check(wrap(*text, borrowed, out, len(out), size))
         return out.raw[: size.value]
 
     @classmethod
@@ -188,7 +211,7 @@ def recovery_text(write: Callable[[Any, int, Any], object]) -> str:
     out = ctypes.create_string_buffer(_abi.PAWL_RECOVERY_SIZE_MAX)
     size = ctypes.c_size_t()
     try:
-        write(out, len(out), ctypes.byref(size))
+        write(out, len(out), size)
         return out.raw[: size.value].decode()
     finally:
         ctypes.memset(out, 0, len(out))
@@ -234,12 +257,21 @@ class Scope:
     user: str
     project: str = ""
 
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (self.user, self.project)  # without the struct
+
 
 def scope_struct(scope: Scope) -> _abi.Scope:
-    """A scope as C takes it."""
-    user, user_size = _abi.counted(scope.user)
-    project, project_size = _abi.counted(scope.project)
-    return _abi.Scope(user=user, user_size=user_size, project=project, project_size=project_size)
+    """A scope as C takes it, made once and kept with it."""
+    struct: Optional[_abi.Scope] = scope.__dict__.get("_struct")
+    if struct is None:
+        user, user_size = _abi.counted(scope.user)
+        project, project_size = _abi.counted(scope.project)
+        struct = _abi.Scope(
+            user=user, user_size=user_size, project=project, project_size=project_size
+        )
+        object.__setattr__(scope, "_struct", struct)
+    return struct
 
 
 @dataclass(frozen=True)
@@ -322,7 +354,7 @@ class Identity:
         out = ctypes.create_string_buffer(room)
         size = ctypes.c_size_t()
         mine, theirs = identity_struct(self), identity_struct(other)
-        check(function(mine, theirs, out, room, ctypes.byref(size)))
+        check(function(mine, theirs, out, room, size))
         return out.raw[: size.value]
 
 
