@@ -1543,11 +1543,12 @@ typedef struct pawl_backup_reply {
     size_t entry_count;               /* at most 10000 */
 } pawl_backup_reply;
 
-/* Answers a request and settles it. What was fetched is checked, opened and kept, a few entries at a time, so that others
- * can write meanwhile; what is answered twice, or is not wanted any more, changes nothing. An answer that makes no sense
- * counts as PAWL_REPLY_FAILED; bytes of a current version that are none of Pawl's are another program's backup, which a
- * create or delete leaves alone (PAWL_REFUSED_EXISTS, _NO_BACKUP). PAWL_NOT_FOUND: no item ever had this number. PAWL_MISUSE_FLAGS: not a backup's request.
- * PAWL_STATE_BATCH: entries given to a batch. Since ABI 1. */
+/* Answers a request and settles it. What was fetched is checked, opened and kept, some entries at a time. While others use
+ * the same handle it gives way: one entry in 10 ms, about, so that who sends does not wait for it. What is answered
+ * twice, or is not wanted any more, changes nothing. An answer that makes no sense counts as PAWL_REPLY_FAILED; bytes of
+ * a current version that are none of Pawl's are another program's backup, which a create or delete leaves alone
+ * (PAWL_REFUSED_EXISTS, _NO_BACKUP). PAWL_NOT_FOUND: no item ever had this number. PAWL_MISUSE_FLAGS: not a backup's
+ * request. PAWL_CLOSED: the store is being closed; the rest of the answer is asked for again. PAWL_STATE_BATCH: entries given to a batch. Since ABI 1. */
 pawl_status pawl_backup_answer(pawl_store *store, uint64_t seq, const pawl_backup_reply *reply);
 
 #ifdef __cplusplus

@@ -198,9 +198,9 @@ public enum BackupReply: Sendable, Hashable {
 }
 
 extension Store {
-    /// Answers a ``BackupRequest`` and settles it. What was fetched is checked, opened and kept, a few
-    /// entries at a time, so that others can write meanwhile. Answering again, or when it is not wanted
-    /// any more, changes nothing.
+    /// Answers a ``BackupRequest`` and settles it. What was fetched is checked, opened and kept, some
+    /// entries at a time, and more slowly while others use the store. Answering again,
+    /// or when it is not wanted any more, changes nothing.
     ///
     /// - Throws: ``PawlError/Reason/misuseFlags`` (not a backup's request),
     ///   ``PawlError/Reason/misuseSize`` (too many entries), ``PawlError/Code/notFound`` (no item ever

@@ -220,9 +220,9 @@ class Backups:
     def answer_backup(self, seq: int, reply: BackupReply) -> None:
         """Answers a backup's request and settles it.
 
-        What was fetched is checked, opened and kept. What is answered twice, or is not wanted any
-        more, changes nothing, and an answer that makes no sense counts as FAILED. NotFoundError: no
-        item ever had this number. MisuseError (`MISUSE_FLAGS`): not a backup's request. StateError
+        What was fetched is checked, opened and kept, more slowly while other threads use the store.
+        What is answered twice, or is not wanted any more, changes nothing, and an answer that makes
+        no sense counts as FAILED. NotFoundError: no item ever had this number. MisuseError (`MISUSE_FLAGS`): not a backup's request. StateError
         (`STATE_BATCH`): entries given to a batch.
         """
         number = bounded(seq, 64, Status.MISUSE_SIZE)
