@@ -3,6 +3,10 @@
  * view is open its secret must be found, or the search would prove nothing. */
 #include "test.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #define MASK 0x5A
 #define NEEDLE_SIZE 48
 #define WINDOW 12
@@ -234,6 +238,33 @@ static void refusals(void) {
     ABSENT(&key_needle);
 }
 
+/* What is refused for its arguments leaves nothing behind. */
+static void refusals_cost_nothing(void) {
+#ifdef __GLIBC__
+    pawl_clock clock = PAWL_INIT(pawl_clock);
+    pawl_key key = raw_key(), typed = raw_key();
+    typed.kind = PAWL_KEY_RECOVERY;
+    pawl_store_options options = PAWL_INIT(pawl_store_options);
+    options.flags = PAWL_STORE_CREATE | PAWL_STORE_MEMORY;
+    options.key = &key;
+    pawl_store *store = NULL, *none = NULL;
+    MUST(pawl_store_open(&options, &store));
+    options.clock = &clock;
+    pawl_trace trace = PAWL_INIT(pawl_trace);
+    pawl_stream *stream = NULL;
+    size_t before = 0;
+    for (int round = 0; round < 1010; round++) {
+        if (round == 10) before = mallinfo2().uordblks;
+        ANSWERS(PAWL_MISUSE_NULL, pawl_store_open(&options, &none));
+        ANSWERS(PAWL_MISUSE_NULL, pawl_store_trace(store, &trace));
+        ANSWERS(PAWL_MISUSE_RECOVERY, pawl_export_begin(store, NULL, 0, &typed, &stream));
+    }
+    size_t after = mallinfo2().uordblks;
+    CHECK_SAYING(after < before + 8192, "1,000 refusals cost %zu bytes", after - before);
+    pawl_store_close(store);
+#endif
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IONBF, 0);
     page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -251,5 +282,6 @@ int main(void) {
     RUN(file_with_passphrase);
     RUN(in_memory);
     RUN(refusals);
+    RUN(refusals_cost_nothing);
     FINISH;
 }
