@@ -39,7 +39,7 @@ endif
 
 # Every core room in one module, without a Swift runtime. Small: speed is libsodium's and SQLite's. The pass would copy
 # whole functions for each closure that they are called with.
-EMBEDDED = -Osize -Xllvm -sil-disable-pass=closure-specialize -parse-as-library -wmo \
+EMBEDDED = -O -Xllvm -sil-disable-pass=closure-specialize -parse-as-library -wmo \
     -module-name PawlABI -package-name pawl -swift-version 6 \
     -suppress-warnings -enable-upcoming-feature InternalImportsByDefault \
     -enable-experimental-feature Embedded -enable-experimental-feature Lifetimes \

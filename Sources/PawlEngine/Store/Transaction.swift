@@ -83,33 +83,34 @@ package final class Transaction {
     package func scanRaw(
         _ prefix: RowKey, after: RowKey? = nil, _ body: (RowKey, Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
-        try scanRaw(from: after?.next ?? prefix, to: prefix.end, body)
+        try (after?.next ?? prefix).withBytes { (from) throws(Failure) in
+            try prefix.end.withBytes { (to) throws(Failure) in
+                try scanRaw(from: from, to: to) { (key, value) throws(Failure) in
+                    // One that is too long is a newer Pawl's.
+                    guard let row = RowKey(copying: key) else { return true }
+                    return try body(row, value)
+                }
+            }
+        }
     }
 
-    /// All there is.
+    /// All there is, with the keys that no row of this Pawl has.
     package func scanEverything(
-        _ body: (RowKey, Bytes) throws(Failure) -> Bool
+        _ body: (_ key: Bytes, _ value: Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
         let ends: InlineArray<2, UInt8> = [0x00, 0xFF]
-        let (first, last) = ends.span.bytes.withUnsafeBytes {
-            (
-                RowKey(copying: Bytes(rebasing: $0[..<1])),
-                RowKey(copying: Bytes(rebasing: $0[1...]))
-            )
+        try ends.span.bytes.withUnsafeBytes { (ends) throws(Failure) in
+            try scanRaw(
+                from: Bytes(rebasing: ends[..<1]), to: Bytes(rebasing: ends[1...]), body)
         }
-        try scanRaw(from: first, to: last, body)
     }
 
     private func scanRaw(
-        from: RowKey, to: RowKey, _ body: (RowKey, Bytes) throws(Failure) -> Bool
+        from: Bytes, to: Bytes, _ body: (Bytes, Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
-        try from.withBytes { (from) throws(Failure) in
-            try to.withBytes { (to) throws(Failure) in
-                try port.scan(from: from, to: to, limit: Int.max) { (key, value) throws(Failure) in
-                    counters.scanned &+= 1
-                    return try body(RowKey(copying: key), value)
-                }
-            }
+        try port.scan(from: from, to: to, limit: Int.max) { (key, value) throws(Failure) in
+            counters.scanned &+= 1
+            return try body(key, value)
         }
     }
 
