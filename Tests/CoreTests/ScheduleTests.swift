@@ -317,9 +317,9 @@ import Testing
         let store = try openStore(on: MemoryStorage(), clock: clock)
         var key: [UInt8] = [RowKind.job.rawValue, 0, 0, 0, 0, 0, 0, 0, 0, 0xEE]
         key += [UInt8](repeating: 7, count: 16)
-        let unknown = key.withUnsafeBytes { RowKey(copying: $0) }
+        let unknown = try #require(key.withUnsafeBytes { RowKey(copying: $0) })
         key[9] = JobKind.sessionEnd.rawValue
-        let newer = key.withUnsafeBytes { RowKey(copying: $0) }
+        let newer = try #require(key.withUnsafeBytes { RowKey(copying: $0) })
         try store.transact(.write) { (transaction) throws(Failure) in
             try transaction.put(unknown, JobRecord().encoded())
             let record = try JobRecord().encoded()

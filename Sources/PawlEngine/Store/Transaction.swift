@@ -10,8 +10,9 @@ package final class Transaction {
     let clock: any Clock
     let memory: StoreMemory
     private let counters: Counters
-    private var writes: [(row: RowKey, value: Value)] = []
-    /// How many of them are sealed.
+    fileprivate typealias Write = (row: RowKey, value: Value)
+    private var writes: [Write] = []
+    /// How many of them need a nonce.
     private var sealed = 0
     var schedule = ScheduleChange()
     var outbox = OutboxChange()
@@ -28,7 +29,7 @@ package final class Transaction {
     private(set) var steps: [TracedStep] = []
 
     /// What becomes of a row.
-    private enum Value {
+    fileprivate enum Value {
         case plain(SecretBuffer)
         case raw(SecretBuffer)
         case mark
@@ -44,7 +45,12 @@ package final class Transaction {
         self.clock = clock
         self.counters = counters
         self.memory = memory
-        writes.reserveCapacity(16)
+        swap(&writes, &memory.writes)
+    }
+
+    deinit {
+        writes.removeAll(keepingCapacity: writes.count <= 64)
+        swap(&writes, &memory.writes)
     }
 
     var canCheckpoint: Bool { port.canCheckpoint }
@@ -123,7 +129,7 @@ package final class Transaction {
     /// `plaintext` is not changed any more.
     package func put(_ row: RowKey, _ plaintext: SecretBuffer) {
         writes.append((row, .plain(plaintext)))
-        sealed += 1
+        if row.kind?.isStamped != true { sealed += 1 }
     }
 
     /// A row whose key says it all.
@@ -161,7 +167,8 @@ package final class Transaction {
             try row.withBytes { (key) throws(Failure) in
                 switch value {
                 case .plain(let plaintext):
-                    let nonce = try reader.take(Seal.nonceSize)
+                    let isStamped = row.kind?.isStamped == true
+                    let nonce = try isStamped ? nil : reader.take(Seal.nonceSize)
                     let sealed = try sealer.seal(plaintext.bytes, for: row, nonce: nonce)
                     try port.put(key, sealed.bytes)
                     if OpenedValues.areKept(row, sealed.count) {
@@ -194,6 +201,8 @@ final class StoreMemory {
     /// When the schedule was last changed, as far as this handle has read; it may have been later.
     var lastChange: Int64?
     var values = OpenedValues()
+    /// Room that a transaction leaves for the writes of the next.
+    fileprivate var writes: [Transaction.Write] = []
     /// Lanes of items that this handle has lent out, but requests', whose end somebody waits for.
     private var lanes: [UInt64: OutboxLane] = [:]
     private static let limit = 4_096

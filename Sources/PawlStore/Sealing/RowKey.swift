@@ -84,7 +84,15 @@ package enum RowKind: UInt8 {
     /// Whether its values hold neither keys nor messages, so that a handle may keep them in memory.
     package var isHarmless: Bool {
         switch self {
-        case .ticket, .accountState, .peer, .item, .payload, .job, .jobTime, .clock: true
+        case .accountState, .peer, .payload: true
+        default: false
+        }
+    }
+
+    /// Whether its values are numbers and times that need not be hidden.
+    package var isStamped: Bool {
+        switch self {
+        case .ticket, .item, .jobTime, .clock: true
         default: false
         }
     }
