@@ -335,6 +335,25 @@ import Testing
         #expect(try store.verify().allSatisfy { $0.failure == .version })
     }
 
+    /// A row with a longer key than any of ours is not taken for another, and copied as it is.
+    @Test func aKeyThatIsTooLongIsANewerPawls() throws {
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        let data = MemoryStorage()
+        let store = try openStore(on: data)
+        let key = [RowKind.job.rawValue] + [UInt8](repeating: 0, count: 99)
+        let port = try data.sibling()
+        try port.begin(.write)
+        try key.withUnsafeBytes { try port.put($0, $0) }
+        try port.commit()
+        #expect(try store.nextDeadline() == nil && store.runDue(limit: 1) == 0)
+        try store.copy(to: folder.path("copy"))
+        for store in try [store, openStore(on: SQLiteStorage.open(path: folder.path("copy")))] {
+            let found = try store.verify()
+            #expect(found.map { array($0.key) } == [key] && found[0].failure == .version)
+        }
+    }
+
     /// A row that its job does not know of, or that cannot be read, costs itself.
     @Test func damagedJobsDoNotSpin() throws {
         let clock = ManualClock()
