@@ -344,7 +344,7 @@ import Testing
         let key = [RowKind.job.rawValue] + [UInt8](repeating: 0, count: 99)
         let port = try data.sibling()
         try port.begin(.write)
-        try key.withUnsafeBytes { try port.put($0, $0) }
+        try withText("\u{1}") { value in try key.withUnsafeBytes { try port.put($0, value) } }
         try port.commit()
         #expect(try store.nextDeadline() == nil && store.runDue(limit: 1) == 0)
         try store.copy(to: folder.path("copy"))
