@@ -128,7 +128,8 @@ package final class Chain {
     }
 }
 
-/// SipHash-2-4: tells in one hash whether a frame can be the peer's at all. It gates work, never plaintext.
+/// SipHash-2-4: tells in one hash whether a frame can be the peer's at all, or whether a number is the store's own.
+/// It gates work, never plaintext.
 package enum Filter {
     package static let size = Int(crypto_shorthash_BYTES)
     package static let keySize = Int(crypto_shorthash_KEYBYTES)

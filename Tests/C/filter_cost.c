@@ -23,7 +23,8 @@ static void find(const char *name, void *function, size_t size) {
 int crypto_shorthash(unsigned char *out, const unsigned char *in, unsigned long long size, const unsigned char *key) {
     hash_function next;
     find("crypto_shorthash", &next, sizeof next);
-    hashes++;
+    /* Rows of the store are stamped with it, too. */
+    if (in >= frame_start && in < frame_end) hashes++;
     return next(out, in, size, key);
 }
 

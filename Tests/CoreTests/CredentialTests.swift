@@ -93,7 +93,7 @@ import Testing
                 try port.scan(
                     from: Bytes(rebasing: ends[..<1]), to: Bytes(rebasing: ends[1...]), limit: .max
                 ) { key, value in
-                    found.append((RowKey(copying: key), Array(value)))
+                    if let row = RowKey(copying: key) { found.append((row, Array(value))) }
                     return true
                 }
             }

@@ -459,8 +459,8 @@ extension Store {
     fileprivate func contents() throws -> [[UInt8]: [UInt8]] {
         var all: [[UInt8]: [UInt8]] = [:]
         try transact(.read) { (transaction) throws(Failure) in
-            try transaction.scanEverything { (row, value) throws(Failure) in
-                all[row.withBytes { [UInt8]($0) }] = [UInt8](value)
+            try transaction.scanEverything { (key, value) throws(Failure) in
+                all[[UInt8](key)] = [UInt8](value)
                 return true
             }
         }

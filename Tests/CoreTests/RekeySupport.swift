@@ -152,8 +152,8 @@ final class Side {
     func rows(_ kind: RowKind? = nil) throws -> Int {
         try store.transact(.read) { (transaction) throws(Failure) in
             var count = 0
-            try transaction.scanEverything { (row, _) in
-                if kind == nil || row.kind == kind { count += 1 }
+            try transaction.scanEverything { (key, _) in
+                if kind == nil || key.first == kind?.rawValue { count += 1 }
                 return true
             }
             return count

@@ -317,9 +317,9 @@ import Testing
         let store = try openStore(on: MemoryStorage(), clock: clock)
         var key: [UInt8] = [RowKind.job.rawValue, 0, 0, 0, 0, 0, 0, 0, 0, 0xEE]
         key += [UInt8](repeating: 7, count: 16)
-        let unknown = key.withUnsafeBytes { RowKey(copying: $0) }
+        let unknown = try #require(key.withUnsafeBytes { RowKey(copying: $0) })
         key[9] = JobKind.sessionEnd.rawValue
-        let newer = key.withUnsafeBytes { RowKey(copying: $0) }
+        let newer = try #require(key.withUnsafeBytes { RowKey(copying: $0) })
         try store.transact(.write) { (transaction) throws(Failure) in
             try transaction.put(unknown, JobRecord().encoded())
             let record = try JobRecord().encoded()
@@ -333,6 +333,25 @@ import Testing
         #expect(try store.runDue(limit: 10) == 1)
         #expect(try rows(store, .job) == 2)
         #expect(try store.verify().allSatisfy { $0.failure == .version })
+    }
+
+    /// A row with a longer key than any of ours is not taken for another, and copied as it is.
+    @Test func aKeyThatIsTooLongIsANewerPawls() throws {
+        let folder = try TemporaryFolder()
+        defer { folder.remove() }
+        let data = MemoryStorage()
+        let store = try openStore(on: data)
+        let key = [RowKind.job.rawValue] + [UInt8](repeating: 0, count: 99)
+        let port = try data.sibling()
+        try port.begin(.write)
+        try withText("\u{1}") { value in try key.withUnsafeBytes { try port.put($0, value) } }
+        try port.commit()
+        #expect(try store.nextDeadline() == nil && store.runDue(limit: 1) == 0)
+        try store.copy(to: folder.path("copy"))
+        for store in try [store, openStore(on: SQLiteStorage.open(path: folder.path("copy")))] {
+            let found = try store.verify()
+            #expect(found.map { array($0.key) } == [key] && found[0].failure == .version)
+        }
     }
 
     /// A row that its job does not know of, or that cannot be read, costs itself.

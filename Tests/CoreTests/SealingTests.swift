@@ -31,6 +31,43 @@ import Testing
         }
     }
 
+    /// Numbers and times: readable without the key, and as hard to change or move as what is sealed.
+    @Test func aStampIsForItsPlaceOnly() throws {
+        let sealer = try Sealer()
+        let here = RowKey(.item).appending(1)
+        let stamped = try withText("number") { try sealer.seal($0, for: here) }
+        #expect(stamped.count == 1 + 6 + 8 && text(stamped.bytes).contains("number"))
+        #expect(text(try sealer.open(stamped.bytes, for: here)) == "number")
+        for elsewhere in [
+            RowKey(.item).appending(2), here.with(.ticket), here.with(.jobTime), here.with(.clock),
+        ] {
+            #expect(throws: Failure.corrupt(.record)) {
+                try sealer.open(stamped.bytes, for: elsewhere)
+            }
+        }
+        #expect(throws: Failure.version) {
+            try sealer.open(stamped.bytes, for: here.with(.session))
+        }
+        #expect(throws: Failure.corrupt(.record)) { try Sealer().open(stamped.bytes, for: here) }
+        for index in 1..<stamped.count {
+            let bad = try SecretBuffer(copying: stamped.bytes)
+            bad.mutableBytes[index] ^= 0x40
+            #expect(throws: Failure.corrupt(.record)) { try sealer.open(bad.bytes, for: here) }
+        }
+        for count in 0..<stamped.count {
+            #expect(throws: Failure.corrupt(.record)) {
+                try sealer.open(Bytes(rebasing: stamped.bytes[..<count]), for: here)
+            }
+        }
+    }
+
+    /// What an engine of the host has may be longer than any key of ours.
+    @Test func aKeyThatIsTooLong() {
+        let bytes = [UInt8](repeating: 7, count: 88)
+        #expect(bytes[1...].withUnsafeBytes { RowKey(copying: $0)?.count } == 87)
+        #expect(bytes.withUnsafeBytes { RowKey(copying: $0) } == nil)
+    }
+
     @Test func namesAreHiddenByScope() throws {
         let sealer = try Sealer()
         func key(_ path: String...) throws -> RowKey {
@@ -49,10 +86,10 @@ import Testing
     }
 
     @Test func endOfARange() {
-        func key(_ bytes: [UInt8]) -> RowKey { bytes.withUnsafeBytes { RowKey(copying: $0) } }
-        #expect(key([0x20, 0x01]).end == key([0x20, 0x02]))
-        #expect(key([0x20, 0xFF, 0xFF]).end == key([0x21]))
-        #expect(key([0x20]).next == key([0x20, 0]))
+        func key(_ bytes: [UInt8]) -> RowKey? { bytes.withUnsafeBytes { RowKey(copying: $0) } }
+        #expect(key([0x20, 0x01])?.end == key([0x20, 0x02]))
+        #expect(key([0x20, 0xFF, 0xFF])?.end == key([0x21]))
+        #expect(key([0x20])?.next == key([0x20, 0]))
     }
 
     @Test func recoveryKeys() throws {

@@ -754,8 +754,9 @@ extension Store {
     fileprivate func picture() throws -> [[UInt8]: [UInt8]] {
         var all: [[UInt8]: [UInt8]] = [:]
         try transact(.read) { (transaction) throws(Failure) in
-            try transaction.scanEverything { (row, value) throws(Failure) in
-                let key = row.withBytes { [UInt8]($0) }
+            try transaction.scanEverything { (bytes, value) throws(Failure) in
+                guard let row = RowKey(copying: bytes) else { throw .version }
+                let key = [UInt8](bytes)
                 switch row.kind {
                 case .header, .slot: all[key] = [UInt8](value)
                 default: all[key] = try transaction.contents(value, of: row)

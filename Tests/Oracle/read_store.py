@@ -125,6 +125,7 @@ def write_slot(store: bytes, master: bytes, raw: bytes) -> bytes:
 class Keys:
     def __init__(self, master: bytes) -> None:
         self.names, self.values = kdf(master, "pawl/1 names"), kdf(master, "pawl/1 values")
+        self.stamps = kdf(master, "pawl/1 stamps")[:16]
 
     def path(self, *names: str) -> bytes:
         path = b""
@@ -138,11 +139,19 @@ class Keys:
     def hash(self, data: bytes) -> bytes:
         return hashlib.blake2b(data, key=self.names, digest_size=16).digest()
 
+    def stamp(self, row: bytes, plaintext: bytes) -> bytes:
+        return b"\x02" + plaintext + bindings.crypto_shorthash_siphash24(b"\x02" + row + plaintext, self.stamps)
+
     def open(self, row: bytes, value: bytes) -> bytes:
+        if row[0] in STAMPED and value[0] == 2:
+            assert value == self.stamp(row, value[1:-8])
+            return value[1:-8]
         assert value[0] == 1
         return unseal(self.values, value[1:], b"\x01" + row)
 
     def seal(self, row: bytes, plaintext: bytes) -> bytes:
+        if row[0] in STAMPED:
+            return self.stamp(row, plaintext)
         return b"\x01" + seal(self.values, plaintext, b"\x01" + row)
 
 
@@ -348,6 +357,9 @@ KINDS = {
         "writer 16s", "number Q", "first I", "kind B", "hash 32s", "standing B")),
     0x68: Kind("account 16s, writer 16s, number Q", Layout("content *"), False),
 }
+# Ticket, item, job time and clock.
+STAMPED = (0x11, 0x41, 0x51, 0x53)
+
 # What a mark in place of a sealed record says.
 MARKED = {0x41: b"\x01" + struct.pack("<IIq", 0, 0, AT_ONCE), 0x43: b""}
 Records = Dict[int, List[SimpleNamespace]]

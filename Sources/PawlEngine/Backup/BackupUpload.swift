@@ -153,9 +153,10 @@ private struct BackupBatch {
         try transaction.scanRaw(prefix, after: .backupChange(account, after)) {
             (change, value) throws(Failure) in
             guard change.number <= limit else { return false }
-            if let row = try? transaction.sealer.open(value, for: change) {
-                changed.append((change.number, RowKey(copying: row.bytes)))
-                withExtendedLifetime(row) {}
+            let key = try? transaction.sealer.open(value, for: change)
+            if let key, let row = RowKey(copying: key.bytes) {
+                changed.append((change.number, row))
+                withExtendedLifetime(key) {}
             } else {
                 isIncomplete = true
             }

@@ -27,7 +27,7 @@ extension JobRecord {
     /// The credential or deleted version to be removed. Nil if this is damaged.
     fileprivate var credential: RowKey? {
         let row = detail.withUnsafeBytes { RowKey(copying: $0) }
-        return row.kind == .credential || row.kind == .deleted ? row : nil
+        return row?.kind == .credential || row?.kind == .deleted ? row : nil
     }
 }
 

@@ -5,10 +5,16 @@ internal import PawlStore
 /// Values that one handle has sealed or opened, of rows without secrets. The same bytes in the same row open to the same
 /// text, so there is nothing that could grow old: whatever another process writes has other bytes.
 struct OpenedValues {
-    private struct Entry {
+    private final class Entry {
         let row: RowKey
         let value: SecretBuffer
         let plaintext: SecretBuffer
+
+        init(_ row: RowKey, _ value: SecretBuffer, _ plaintext: SecretBuffer) {
+            self.row = row
+            self.value = value
+            self.plaintext = plaintext
+        }
     }
     private static let sizeLimit = 1_024
     /// Each has one place, found by its nonce, which is random; the next one that falls there takes it.
@@ -27,7 +33,7 @@ struct OpenedValues {
 
     mutating func keep(_ plaintext: SecretBuffer, of value: SecretBuffer, at row: RowKey) {
         guard let place = place(value.bytes), !isForServer(plaintext, row) else { return }
-        entries[place] = Entry(row: row, value: value, plaintext: plaintext)
+        entries[place] = Entry(row, value, plaintext)
     }
 
     /// What a backup asks for: a recovery key may be in it.

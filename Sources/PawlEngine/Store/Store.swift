@@ -384,8 +384,8 @@ package final class Store {
             port: source, sealer: shared.sealer, clock: shared.clock, counters: Counters(),
             memory: StoreMemory())
         try SQLiteStorage.create(path: path) { (target) throws(Failure) in
-            try snapshot.scanEverything { (row, value) throws(Failure) in
-                try row.withBytes { (key) throws(Failure) in try target.put(key, value) }
+            try snapshot.scanEverything { (key, value) throws(Failure) in
+                try target.put(key, value)
                 return true
             }
         }

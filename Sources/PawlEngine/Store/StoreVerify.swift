@@ -8,8 +8,9 @@ extension Store {
         try transact(.read) { (transaction) throws(Failure) in
             var damages: [DamageRow] = []
             var separate: [(record: RowKey, secret: RowKey, size: Int)] = []
-            try transaction.scanEverything { (row, value) throws(Failure) in
+            try transaction.scanEverything { (key, value) throws(Failure) in
                 do throws(Failure) {
+                    guard let row = RowKey(copying: key) else { throw .version }
                     if let found = try Self.check(row, value, transaction.sealer),
                         case .separate(let size) = found.secret
                     {
@@ -17,7 +18,7 @@ extension Store {
                     }
                 } catch {
                     guard error != .limit(.memory) else { throw error }
-                    damages.append(try DamageRow(key: row.copied(), failure: error))
+                    damages.append(try DamageRow(key: SecretBuffer(copying: key), failure: error))
                 }
                 return true
             }

@@ -10,8 +10,9 @@ package final class Transaction {
     let clock: any Clock
     let memory: StoreMemory
     private let counters: Counters
-    private var writes: [(row: RowKey, value: Value)] = []
-    /// How many of them are sealed.
+    fileprivate typealias Write = (row: RowKey, value: Value)
+    private var writes: [Write] = []
+    /// How many of them need a nonce.
     private var sealed = 0
     var schedule = ScheduleChange()
     var outbox = OutboxChange()
@@ -28,7 +29,7 @@ package final class Transaction {
     private(set) var steps: [TracedStep] = []
 
     /// What becomes of a row.
-    private enum Value {
+    fileprivate enum Value {
         case plain(SecretBuffer)
         case raw(SecretBuffer)
         case mark
@@ -44,7 +45,12 @@ package final class Transaction {
         self.clock = clock
         self.counters = counters
         self.memory = memory
-        writes.reserveCapacity(16)
+        swap(&writes, &memory.writes)
+    }
+
+    deinit {
+        writes.removeAll(keepingCapacity: writes.count <= 64)
+        swap(&writes, &memory.writes)
     }
 
     var canCheckpoint: Bool { port.canCheckpoint }
@@ -83,33 +89,34 @@ package final class Transaction {
     package func scanRaw(
         _ prefix: RowKey, after: RowKey? = nil, _ body: (RowKey, Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
-        try scanRaw(from: after?.next ?? prefix, to: prefix.end, body)
+        try (after?.next ?? prefix).withBytes { (from) throws(Failure) in
+            try prefix.end.withBytes { (to) throws(Failure) in
+                try scanRaw(from: from, to: to) { (key, value) throws(Failure) in
+                    // One that is too long is a newer Pawl's.
+                    guard let row = RowKey(copying: key) else { return true }
+                    return try body(row, value)
+                }
+            }
+        }
     }
 
-    /// All there is.
+    /// All there is, with the keys that no row of this Pawl has.
     package func scanEverything(
-        _ body: (RowKey, Bytes) throws(Failure) -> Bool
+        _ body: (_ key: Bytes, _ value: Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
         let ends: InlineArray<2, UInt8> = [0x00, 0xFF]
-        let (first, last) = ends.span.bytes.withUnsafeBytes {
-            (
-                RowKey(copying: Bytes(rebasing: $0[..<1])),
-                RowKey(copying: Bytes(rebasing: $0[1...]))
-            )
+        try ends.span.bytes.withUnsafeBytes { (ends) throws(Failure) in
+            try scanRaw(
+                from: Bytes(rebasing: ends[..<1]), to: Bytes(rebasing: ends[1...]), body)
         }
-        try scanRaw(from: first, to: last, body)
     }
 
     private func scanRaw(
-        from: RowKey, to: RowKey, _ body: (RowKey, Bytes) throws(Failure) -> Bool
+        from: Bytes, to: Bytes, _ body: (Bytes, Bytes) throws(Failure) -> Bool
     ) throws(Failure) {
-        try from.withBytes { (from) throws(Failure) in
-            try to.withBytes { (to) throws(Failure) in
-                try port.scan(from: from, to: to, limit: Int.max) { (key, value) throws(Failure) in
-                    counters.scanned &+= 1
-                    return try body(RowKey(copying: key), value)
-                }
-            }
+        try port.scan(from: from, to: to, limit: Int.max) { (key, value) throws(Failure) in
+            counters.scanned &+= 1
+            return try body(key, value)
         }
     }
 
@@ -122,7 +129,7 @@ package final class Transaction {
     /// `plaintext` is not changed any more.
     package func put(_ row: RowKey, _ plaintext: SecretBuffer) {
         writes.append((row, .plain(plaintext)))
-        sealed += 1
+        if row.kind?.isStamped != true { sealed += 1 }
     }
 
     /// A row whose key says it all.
@@ -160,7 +167,8 @@ package final class Transaction {
             try row.withBytes { (key) throws(Failure) in
                 switch value {
                 case .plain(let plaintext):
-                    let nonce = try reader.take(Seal.nonceSize)
+                    let isStamped = row.kind?.isStamped == true
+                    let nonce = try isStamped ? nil : reader.take(Seal.nonceSize)
                     let sealed = try sealer.seal(plaintext.bytes, for: row, nonce: nonce)
                     try port.put(key, sealed.bytes)
                     if OpenedValues.areKept(row, sealed.count) {
@@ -193,6 +201,8 @@ final class StoreMemory {
     /// When the schedule was last changed, as far as this handle has read; it may have been later.
     var lastChange: Int64?
     var values = OpenedValues()
+    /// Room that a transaction leaves for the writes of the next.
+    fileprivate var writes: [Transaction.Write] = []
     /// Lanes of items that this handle has lent out, but requests', whose end somebody waits for.
     private var lanes: [UInt64: OutboxLane] = [:]
     private static let limit = 4_096

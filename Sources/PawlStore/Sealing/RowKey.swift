@@ -84,82 +84,113 @@ package enum RowKind: UInt8 {
     /// Whether its values hold neither keys nor messages, so that a handle may keep them in memory.
     package var isHarmless: Bool {
         switch self {
-        case .ticket, .accountState, .peer, .item, .payload, .job, .jobTime, .clock: true
+        case .accountState, .peer, .payload: true
+        default: false
+        }
+    }
+
+    /// Whether its values are numbers and times that need not be hidden.
+    package var isStamped: Bool {
+        switch self {
+        case .ticket, .item, .jobTime, .clock: true
         default: false
         }
     }
 }
 
-/// A key of the storage engine, or the prefix that a range of them shares.
+/// A key of the storage engine, or the prefix that a range of them shares. Made too often to be on the heap.
 package struct RowKey: Hashable {
-    private var storage: [UInt8]
+    /// With room for more than the keys of this Pawl have, which are 81 bytes at most.
+    private var storage = InlineArray<87, UInt8>(repeating: 0)
+    private var size: UInt8 = 0
 
     package init(_ kind: RowKind) {
-        storage = []
-        // Enough for what most kinds have behind it.
-        storage.reserveCapacity(48)
-        storage.append(kind.rawValue)
+        storage[0] = kind.rawValue
+        size = 1
     }
 
-    package init(copying bytes: Bytes) { storage = [UInt8](bytes) }
+    /// nil: longer than any of this Pawl's.
+    package init?(copying bytes: Bytes) {
+        guard bytes.count <= storage.count else { return nil }
+        append(bytes)
+    }
+
+    /// What there is no room for is left out.
+    private mutating func append(_ bytes: Bytes) {
+        let start = count
+        let part = min(bytes.count, storage.count - start)
+        var span = storage.mutableSpan
+        span.withUnsafeMutableBytes {
+            UnsafeMutableRawBufferPointer(rebasing: $0[start..<start + part])
+                .copyMemory(from: Bytes(rebasing: bytes[..<part]))
+        }
+        size += UInt8(truncatingIfNeeded: part)
+    }
 
     package consuming func appending(_ bytes: Bytes) -> RowKey {
-        storage.append(contentsOf: bytes)
+        append(bytes)
         return self
     }
 
     package consuming func appending(_ id: Identifier) -> RowKey {
-        id.withBytes { storage.append(contentsOf: $0) }
+        id.withBytes { append($0) }
         return self
     }
 
     /// Big endian, so that the order of keys is the order of numbers.
     package consuming func appending<T: FixedWidthInteger>(_ number: T) -> RowKey {
-        withUnsafeBytes(of: number.bigEndian) { storage.append(contentsOf: $0) }
+        withUnsafeBytes(of: number.bigEndian) { append($0) }
         return self
     }
 
     /// nil: a kind that this Pawl does not know.
-    package var kind: RowKind? { storage.first.flatMap { RowKind(rawValue: $0) } }
+    package var kind: RowKind? { RowKind(rawValue: storage[0]) }
 
     /// The same name under another kind.
     package func with(_ kind: RowKind) -> RowKey {
         var key = self
-        if !key.storage.isEmpty { key.storage[0] = kind.rawValue }
+        if count > 0 { key.storage[0] = kind.rawValue }
         return key
     }
 
     /// The first `count` bytes.
     package func trimmed(to count: Int) -> RowKey {
         var key = self
-        if key.storage.count > count { key.storage.removeLast(key.storage.count - count) }
+        while key.count > count, key.removeLast() != nil {}
         return key
     }
 
     /// The first key after all that begin with this one. A kind is never 0xFF, so there is one.
     package var end: RowKey {
         var key = self
-        while let last = key.storage.popLast() {
-            if last < 0xFF {
-                key.storage.append(last + 1)
-                break
-            }
+        while let last = key.removeLast() {
+            if last < 0xFF { return key.appending(last + 1) }
         }
         return key
     }
 
     /// The first key after this one.
-    package var next: RowKey {
-        var key = self
-        key.storage.append(0)
-        return key
-    }
+    package var next: RowKey { appending(UInt8(0)) }
 
-    package var count: Int { storage.count }
+    package var count: Int { Int(size) }
+
+    private mutating func removeLast() -> UInt8? {
+        guard size > 0 else { return nil }
+        size -= 1
+        return exchange(&storage[count], with: 0)
+    }
 
     package func withBytes<R: ~Copyable, E: Error>(
         _ body: (Bytes) throws(E) -> R
     ) throws(E) -> R {
-        try storage.span.bytes.withUnsafeBytes(body)
+        try storage.span.bytes.withUnsafeBytes { (bytes) throws(E) in
+            try body(Bytes(rebasing: bytes[..<count]))
+        }
     }
+
+    package static func == (a: RowKey, b: RowKey) -> Bool {
+        a.withBytes { a in b.withBytes { b in a.sameBytes(as: b) } }
+    }
+
+    package func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }
 }

@@ -2,26 +2,28 @@ package import PawlCrypto
 
 /// Hides names and seals values under the master key of one store.
 ///
-/// names key = KDF(master, "names"), values key = KDF(master, "values"). A value is sealed for its
+/// names key = KDF(master, "names"), values and stamps key likewise. A value is sealed for its
 /// place: format version and full row key are associated data, so a record that was moved, swapped or
-/// renamed does not open.
+/// renamed does not open. What says no more than its row's key does is stamped, which costs a twentieth.
 package final class Sealer {
     package static let masterSize = KeyArena.keySize
     package static let nameSize = 16
     /// The format byte and what the AEAD adds.
     package static let overhead = 1 + Seal.overhead
     private static let format: UInt8 = 1
+    private static let stamped: UInt8 = 2
 
     private enum Slot {
         static let master = 0
         static let names = 1
         static let values = 2
+        static let stamps = 3
     }
     private let arena: KeyArena
 
     /// Draws a new master key, or takes one that was unwrapped.
     package init(master: SecretBuffer? = nil) throws(Failure) {
-        arena = try KeyArena(keys: 3)
+        arena = try KeyArena(keys: 4)
         let key = try arena.key(Slot.master)
         if let master {
             guard master.count == Self.masterSize else { throw .corrupt(.record) }
@@ -31,6 +33,7 @@ package final class Sealer {
         }
         try KeyedHash.derive(into: arena.key(Slot.names), key: Bytes(key), label: "pawl/1 names")
         try KeyedHash.derive(into: arena.key(Slot.values), key: Bytes(key), label: "pawl/1 values")
+        try KeyedHash.derive(into: arena.key(Slot.stamps), key: Bytes(key), label: "pawl/1 stamps")
     }
 
     package var isLocked: Bool { arena.isLocked }
@@ -73,6 +76,7 @@ package final class Sealer {
     package func seal(
         _ plaintext: Bytes, for row: RowKey, nonce: Bytes? = nil
     ) throws(Failure) -> SecretBuffer {
+        guard row.kind?.isStamped != true else { return try stamp(plaintext, for: row) }
         let sealed = try SecretBuffer(count: plaintext.count + Self.overhead)
         sealed.mutableBytes[0] = Self.format
         let key = Bytes(try arena.key(Slot.values))
@@ -90,6 +94,9 @@ package final class Sealer {
 
     /// `version` when a newer Pawl wrote it, `corrupt` when it is not what was sealed for this row.
     package func open(_ sealed: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
+        if sealed.first == Self.stamped, row.kind?.isStamped == true {
+            return try openStamped(sealed, for: row)
+        }
         var reader = ByteReader(sealed)
         try reader.format(Self.format)
         let key = Bytes(try arena.key(Slot.values))
@@ -103,13 +110,47 @@ package final class Sealer {
         return plaintext
     }
 
-    /// Associated data: format and row key. On the stack, because every value needs it.
-    private func withPlace(_ row: RowKey, _ body: (Bytes) -> Void) {
-        withUnsafeTemporaryAllocation(byteCount: 1 + row.count, alignment: 1) { place in
-            place[0] = Self.format
-            row.withBytes {
-                UnsafeMutableRawBufferPointer(rebasing: place[1...]).copyMemory(from: $0)
-            }
+    private func stamp(_ plaintext: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
+        let value = try SecretBuffer(count: 1 + plaintext.count + Filter.size)
+        var writer = ByteWriter(value.mutableBytes)
+        writer.integer(Self.stamped)
+        writer.append(plaintext)
+        writer.integer(try tag(of: plaintext, at: row))
+        try writer.finish()
+        return value
+    }
+
+    private func openStamped(_ value: Bytes, for row: RowKey) throws(Failure) -> SecretBuffer {
+        var reader = ByteReader(Bytes(rebasing: value[1...]))
+        let plaintext = try reader.take(value.count - 1 - Filter.size)
+        guard try reader.integer(UInt64.self) == tag(of: plaintext, at: row) else {
+            throw .corrupt(.record)
+        }
+        return try SecretBuffer(copying: plaintext)
+    }
+
+    /// All rows of a kind that is stamped have keys of one size.
+    private func tag(of plaintext: Bytes, at row: RowKey) throws(Failure) -> UInt64 {
+        let key = Bytes(rebasing: Bytes(try arena.key(Slot.stamps))[..<Filter.keySize])
+        var result: Result<UInt64, Failure> = .failure(.internal)
+        withPlace(row, Self.stamped, plaintext) { place in
+            result = Result { () throws(Failure) in try Filter.hash(place, key: key) }
+        }
+        return try result.get()
+    }
+
+    /// Associated data: format and row key; of a stamp the value, too. On the stack, because every value needs it.
+    private func withPlace(
+        _ row: RowKey, _ format: UInt8 = Sealer.format, _ value: Bytes = .empty,
+        _ body: (Bytes) -> Void
+    ) {
+        withUnsafeTemporaryAllocation(
+            byteCount: 1 + row.count + value.count, alignment: 1
+        ) { place in
+            var writer = ByteWriter(place)
+            writer.integer(format)
+            row.withBytes { writer.append($0) }
+            writer.append(value)
             body(Bytes(place))
         }
     }
