@@ -111,7 +111,8 @@ package struct RowKey: Hashable {
 
     /// nil: longer than any of this Pawl's.
     package init?(copying bytes: Bytes) {
-        guard bytes.count <= storage.count else { return nil }
+        // One byte is left for the key that comes next.
+        guard bytes.count < storage.count else { return nil }
         append(bytes)
     }
 
