@@ -203,7 +203,7 @@ bench: packages lib $B/store_bench $B/session_bench $B/rekey_bench $B/schedule_b
 	@$B/backup_bench
 	@[ ! -e $B/sodium/lib ] || { $(MAKE) -s $B/pq/rekey_bench && PAWL_BENCH_QUICK=1 $B/pq/rekey_bench; }
 
-bench-peers: packages peer-packages $(PEERS) $(SQL) $B/sessions_bench $B/schedule_bench $B/bench/venv/.made ## Pawl beside libolm, libsignal-protocol-c, vodozemac, python-olm, SQLite, SQLCipher: build/bench/*.csv
+bench-peers: packages peer-packages $(PEERS) $(SQL) $B/sessions_bench $B/schedule_bench $B/backup_bench $B/bench/venv/.made ## Pawl beside libolm, libsignal-protocol-c, vodozemac, python-olm, SQLite, SQLCipher: build/bench/*.csv
 	@$(PYTHON) Tests/Benchmarks/measure.py $B
 
 # Committed, because documentation is built without measuring.

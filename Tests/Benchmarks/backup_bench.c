@@ -1,6 +1,7 @@
 /* backup_bench: a restore of 100,000 credentials and what it needs of memory, a reset of a backup of a million, and how
  * sending and a restore fare beside each other, as `name,metric,value` lines. The server is in memory, which is not counted.
- * PAWL_BENCH_ITEMS and PAWL_BENCH_RESET say how many in place of 100,000 and 1,000,000. */
+ * PAWL_BENCH_ITEMS and PAWL_BENCH_RESET say how many in place of 100,000 and 1,000,000.
+ * backup_bench growth: what an item costs among 1,000 and more, up to those of a reset. */
 #include "../C/backup_server.h"
 #include "pair.h"
 #include <pthread.h>
@@ -77,8 +78,8 @@ static pawl_backup state_of(pawl_store *store, const uint8_t *account) {
     return backup;
 }
 
-/* An account whose backup has so many credentials, acknowledged. */
-static pawl_store *backed_up(const char *name, long count, uint8_t account[PAWL_ACCOUNT_ID_SIZE]) {
+/* An account whose backup has so many credentials, acknowledged, and the seconds that they took to upload. */
+static pawl_store *backed_up(const char *name, long count, uint8_t account[PAWL_ACCOUNT_ID_SIZE], double *took) {
     pawl_store *store = open_here(name);
     pawl_scope scope = scope_here();
     pawl_key key = secret_key();
@@ -87,18 +88,22 @@ static pawl_store *backed_up(const char *name, long count, uint8_t account[PAWL_
     must(pawl_backup_include(store, account, &scope, 0), "include");
     serve(store, 0);
     fill(store, count);
+    double begun = now();
     serve(store, 0);
+    *took = now() - begun;
     pawl_backup backup = state_of(store, account);
     if (backup.pending > 0 || backup.acknowledged != (uint64_t)count) stop("fill", "not acknowledged");
     return store;
 }
 
+/* Microseconds for an item that is uploaded to the server. */
 static double make_server(void) {
     uint8_t account[PAWL_ACCOUNT_ID_SIZE];
-    pawl_store *store = backed_up("writer.pawl", items, account);
+    double took = 0;
+    pawl_store *store = backed_up("writer.pawl", items, account, &took);
     pawl_store_close(store);
     remove_file("writer.pawl");
-    return (double)server_current(server)->count;
+    return took * 1e6 / (double)items;
 }
 
 /* ---------------------------------------------------------------- restoring */
@@ -158,7 +163,8 @@ static double restore_memory(void) { return restore(1) / 1048576; }
 
 static double fill_for_reset(void) {
     uint8_t account[PAWL_ACCOUNT_ID_SIZE];
-    pawl_store *store = backed_up("reset.pawl", reset_items, account);
+    double took = 0;
+    pawl_store *store = backed_up("reset.pawl", reset_items, account, &took);
     FILE *f = NULL;
     char path[512];
     file_in("account", path);
@@ -243,11 +249,36 @@ static double restored_beside(void) {
     return restored_per_s;
 }
 
-int main(void) {
+/* ---------------------------------------------------------------- growth */
+
+static void measure_growth(void) {
+    for (items = 1000; items <= reset_items; items *= 10) {
+        char name[32], path[512];
+        struct stat file;
+        snprintf(name, sizeof name, "backup_%ld_items", items);
+        server = server_new((size_t)1 << 21, (size_t)8 << 30);
+        server->page = 1000;
+        emit(name, "upload_us", apart(make_server));
+        emit(name, "restore_us", 1e6 / apart(restore_rate));
+        file_in("restored.pawl", path);
+        if (stat(path, &file) != 0) stop("restored.pawl", "is gone");
+        emit(name, "stored_bytes_each", (double)file.st_size / (double)items);
+        emit(name, "resident_bytes_each", apart(restore_memory) * 1048576 / (double)items);
+        server_end(server);
+        remove_file("restored.pawl");
+    }
+}
+
+int main(int count, char **arguments) {
     const char *wanted = getenv("PAWL_BENCH_ITEMS"), *reset = getenv("PAWL_BENCH_RESET");
     if (wanted != NULL && atol(wanted) > 0) items = atol(wanted);
     if (reset != NULL && atol(reset) > 0) reset_items = atol(reset);
     begin_bench();
+    if (count > 1 && strcmp(arguments[1], "growth") == 0) {
+        measure_growth();
+        rmdir(folder);
+        return 0;
+    }
     double values[MAX_RUNS];
     server = server_new((size_t)1 << 21, (size_t)8 << 30);
     server->page = 1000;

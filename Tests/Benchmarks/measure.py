@@ -5,7 +5,7 @@ writes BUILD/bench/values.csv (`name,metric,value`, a line for each pass), media
 A pass asks one metric of all programs before the next metric, and every other pass asks them the
 other way round: a machine drifts by tens of percent within minutes, so only neighbours compare.
 PAWL_BENCH_QUICK=1 makes one short pass. No pass begins that would end after PAWL_BENCH_MINUTES
-(14). What fails is named at the end, and its rows are left out."""
+(20). What fails is named at the end, and its rows are left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OUT = BUILD / "bench"
 PYTHON = OUT / "venv/bin/python"
 QUICK = "PAWL_BENCH_QUICK" in os.environ
 PASSES = 1 if QUICK else 5
-END = time.monotonic() + 60 * float(os.environ.get("PAWL_BENCH_MINUTES", "14"))
+END = time.monotonic() + 60 * float(os.environ.get("PAWL_BENCH_MINUTES", "20"))
 ROWS = (1000, 100_000)
 MANY = 1_000_000
 
@@ -47,12 +47,17 @@ SESSIONS: List[Command] = [
 STORES: List[Command] = [
     [OUT / f"credentials_{name}"] for name in ("sqlite", "sealed", "pawl", "sqlcipher")
 ]
-CURVES: List[Command] = [[BUILD / "sessions_bench"], [BUILD / "schedule_bench"]]
+CURVES: List[Command] = [
+    [BUILD / "sessions_bench"],
+    [BUILD / "schedule_bench"],
+    [BUILD / "backup_bench", "growth"],
+]
 
 ENVIRONMENT = {
     **os.environ,
     "TMPDIR": str(OUT / "data"),
     "PAWL_BENCH_SECONDS": "0.05" if QUICK else "0.2",
+    "PAWL_BENCH_RESET": "10000" if QUICK else str(MANY),
     "PAWL_LIBRARY": str(BUILD / "libpawl.so.0"),
     "PYTHONPATH": str(ROOT / "Bindings/Python/src"),
 }

@@ -303,16 +303,16 @@ def compared(
     return [*table(heads, rows), ""]
 
 
-def growth(of: Measured) -> List[str]:
+def growth(of: Measured, columns: Dict[str, Tuple[str, str]]) -> List[str]:
     rows = []
     for count in (10**power for power in range(7)):
         cells = [
             valued(of.of(name.format(count), metric.format(count)))
-            for name, metric in GROWTH.values()
+            for name, metric in columns.values()
         ]
         if any(cell != "—" for cell in cells):
             rows.append([f"{count:,}", *cells])
-    return [*table(["among", *GROWTH], rows), ""]
+    return [*table(["among", *columns], rows), ""]
 
 
 GROWTH = {
@@ -324,6 +324,13 @@ GROWTH = {
     "job: next deadline, µs": ("schedule_{}_jobs", "next_deadline_us"),
     "run one, µs": ("schedule_{}_jobs", "run_due_one_us"),
     "stored with its credential, B": ("schedule_{}_jobs", "stored_bytes_each"),
+}
+
+BACKUP_GROWTH = {
+    "an item of a backup: upload, µs": ("backup_{}_items", "upload_us"),
+    "restore, µs": ("backup_{}_items", "restore_us"),
+    "stored, B": ("backup_{}_items", "stored_bytes_each"),
+    "in memory while it is restored, B": ("backup_{}_items", "resident_bytes_each"),
 }
 
 
@@ -364,8 +371,10 @@ def text(of: Measured, machine: Dict[str, str]) -> str:
     lines += [
         "### What more of them cost",
         "",
-        *growth(of),
-        "![Curves: what a session, a credential and a job cost among more](benchmark-growth)",
+        *growth(of, GROWTH),
+        *growth(of, BACKUP_GROWTH),
+        "![Curves: what a session, a credential, a job and an item of a backup cost among more]"
+        "(benchmark-growth)",
         "",
     ]
     return "\n".join(lines)
@@ -487,6 +496,12 @@ def curves(of: Measured) -> str:
                 ),
                 ("job: run one", "#222222", line(GROWTH["run one, µs"])),
                 ("job: next deadline", "#888888", line(GROWTH["job: next deadline, µs"])),
+                (
+                    "backup: upload of one",
+                    "#0a8f8f",
+                    line(BACKUP_GROWTH["an item of a backup: upload, µs"]),
+                ),
+                ("backup: restore of one", "#c2185b", line(BACKUP_GROWTH["restore, µs"])),
             ],
         ),
         (
@@ -500,6 +515,7 @@ def curves(of: Measured) -> str:
                     "#222222",
                     line(GROWTH["stored with its credential, B"]),
                 ),
+                ("backup: restored, stored", "#c2185b", line(BACKUP_GROWTH["stored, B"])),
             ],
         ),
     ]
@@ -535,7 +551,7 @@ def curves(of: Measured) -> str:
             taken.append(lowest)
             parts.append(words(right + 12, lowest, name, color=color))
         top += tall + 66
-    return svg(top - 30, "What more sessions, credentials and jobs cost", parts)
+    return svg(top - 30, "What more sessions, credentials, jobs and items of a backup cost", parts)
 
 
 def main(measured: Path, documentation: Path) -> None:
