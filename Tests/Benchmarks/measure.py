@@ -57,7 +57,7 @@ ENVIRONMENT = {
     **os.environ,
     "TMPDIR": str(OUT / "data"),
     "PAWL_BENCH_SECONDS": "0.05" if QUICK else "0.2",
-    "PAWL_BENCH_RESET": "10000" if QUICK else str(MANY),
+    "PAWL_BENCH_RESET": "10000" if QUICK else os.environ.get("PAWL_BENCH_RESET", str(MANY)),
     "PAWL_LIBRARY": str(BUILD / "libpawl.so.0"),
     "PYTHONPATH": str(ROOT / "Bindings/Python/src"),
 }

@@ -202,23 +202,24 @@ extension Store {
         _ manifest: BackupManifest, page number: UInt64, _ account: Identifier,
         _ check: inout RestoreCheck, _ background: inout Background
     ) throws(Failure) -> SecretBuffer? {
-        let page = try transact(.read) { (transaction) throws(Failure) in
-            try? transaction.get(.backupSeen(account, .page(manifest.writer, number)))
-        }
-        guard let page, let entries = try? BackupManifest.entries(of: page.bytes) else {
-            return nil
-        }
-        var left = entries[...]
-        while !left.isEmpty {
-            let few = left.prefix(
-                try background.share(of: Self.lookSize, atLeast: Self.leastRows))
-            let findings = try transact(.write, .relaxed) { (transaction) throws(Failure) in
-                try transaction.compare(few, of: manifest.writer, account)
+        let row = RowKey.backupSeen(account, .page(manifest.writer, number))
+        var page: SecretBuffer?
+        var (start, isLeft) = (0, true)
+        while isLeft {
+            let most = try background.share(of: Self.lookSize, atLeast: Self.leastRows)
+            var findings: [BackupManifest.Finding] = []
+            (page, isLeft) = try transact(.write, .relaxed) { (transaction) throws(Failure) in
+                guard let page = try? transaction.get(row),
+                    let entries = try? BackupManifest.entries(of: page.bytes)
+                else { return (nil, false) }
+                let few = entries.dropFirst(start).prefix(most)
+                findings = try transaction.compare(few, of: manifest.writer, account)
+                return (page, start + few.count < entries.count)
             }
             for finding in findings { check.note(finding) }
-            left = left.dropFirst(few.count)
+            start += most
         }
-        return withExtendedLifetime(page) { page }
+        return page
     }
 
     func forgetShown(_ account: Identifier, _ background: inout Background) throws(Failure) {
