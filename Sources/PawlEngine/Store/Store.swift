@@ -57,6 +57,8 @@ package final class Store {
     private let lock = Lock()
     private var standing: Standing
     private let counters = Counters()
+    /// Guarded by `lock`.
+    private var turns = Turns()
     private let memory = StoreMemory()
     /// Nil for a batch, which has its store's. Guarded by `lock`.
     private let waker: Waker?
@@ -79,12 +81,8 @@ package final class Store {
 
     package func now() -> Int64 { shared.clock.now() }
 
-    /// Grows with each transaction but those that look what is due.
-    var uses: UInt64 {
-        var count: UInt64 = 0
-        withCounters { count = $0.transactions &- $0.looks }
-        return count
-    }
+    /// Whether another thread used this handle since this was asked last.
+    func wasUsedByOthers() -> Bool { (try? lock.withLock { turns.take() }) ?? false }
 
     var bellPath: [CChar]? { port.bellPath }
 
@@ -168,6 +166,7 @@ package final class Store {
             return []
         case .store:
             counters.transactions &+= 1
+            turns.note()
             if mode == .write, durability == .relaxed {
                 try port.beginRelaxed()
             } else {
@@ -241,7 +240,6 @@ package final class Store {
         waker.drain()
         do throws(Failure) {
             counters.transactions &+= 1
-            counters.looks &+= 1
             try port.begin(.read)
             defer { port.rollback() }
             waker.set(try newTransaction().nextDeadline(), now: now)

@@ -220,8 +220,6 @@ final class StoreMemory {
 /// What one handle did, for `pawl_store_stats`.
 package final class Counters {
     package var transactions: UInt64 = 0
-    /// Of them, those that looked what is due.
-    var looks: UInt64 = 0
     package var commits: UInt64 = 0
     package var reads: UInt64 = 0
     package var scanned: UInt64 = 0
