@@ -190,7 +190,9 @@ package struct RowKey: Hashable {
     }
 
     package static func == (a: RowKey, b: RowKey) -> Bool {
-        a.withBytes { a in b.withBytes { b in a.sameBytes(as: b) } }
+        var areSame = false
+        a.withBytes { a in b.withBytes { b in areSame = a.sameBytes(as: b) } }
+        return areSame
     }
 
     package func hash(into hasher: inout Hasher) { withBytes { hasher.combine(bytes: $0) } }
