@@ -1808,10 +1808,7 @@ static void backup_calls(void *unused) {
     uint8_t secret[PAWL_BACKUP_SECRET_SIZE] = {1}, share[PAWL_BACKUP_SHARE_SIZE];
     char text[PAWL_RECOVERY_SIZE_MAX];
     size_t size = 7;
-    pawl_key key = PAWL_INIT(pawl_key), words = passphrase_key("words");
-    key.kind = PAWL_KEY_RAW;
-    key.secret = secret;
-    key.secret_size = sizeof secret;
+    pawl_key key = raw_key_of(secret), words = passphrase_key("words");
     pawl_backup backup = PAWL_INIT(pawl_backup);
     const uint32_t flags[] = {2, 4, 0x80000000u, UINT32_MAX};
 

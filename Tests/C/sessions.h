@@ -43,27 +43,11 @@ static UNUSED void side_new(side *who, setup *in, const char *name) {
 
 /* A package and, if `one_time`, the first of two one-time keys. */
 static UNUSED blob package_of(const side *who, int one_time) {
-    pawl_package_options options = PAWL_INIT(pawl_package_options);
-    options.one_time_count = one_time ? 2 : 0;
-    pawl_view *view = NULL;
-    MUST(pawl_package_create(store_of(who), who->account, &options, &view));
-    blob bundle = {.size = 0};
-    for (size_t row = 0; row < (one_time ? 2u : 1u); row++) {
-        pawl_package package = PAWL_INIT(pawl_package);
-        MUST(pawl_view_package(view, row, &package));
-        add(&bundle, package.bytes, package.bytes_size);
-    }
-    pawl_view_close(view);
-    return bundle;
+    return bundle_of_account(store_of(who), who->account, one_time ? 2 : 0);
 }
 
 static UNUSED pawl_status start_named(const side *from, const char *peer, const blob *bundle, id16 session) {
-    pawl_start_options options = PAWL_INIT(pawl_start_options);
-    options.peer_name = peer;
-    options.peer_name_size = strlen(peer);
-    options.package = bundle->bytes;
-    options.package_size = bundle->size;
-    return pawl_session_start(store_of(from), from->account, &options, session);
+    return start_with(store_of(from), from->account, peer, bundle, session);
 }
 
 static UNUSED pawl_status start(const side *from, const side *to, const blob *bundle, id16 session) {

@@ -215,13 +215,14 @@ static UNUSED void test_child_ends(const char *file, int line, pid_t child) {
 
 static const uint8_t test_key[32] = "a raw key of thirty-two bytes!!";
 
-static UNUSED pawl_key raw_key(void) {
+static UNUSED pawl_key raw_key_of(const uint8_t secret[32]) {
     pawl_key key = PAWL_INIT(pawl_key);
     key.kind = PAWL_KEY_RAW;
-    key.secret = test_key;
+    key.secret = secret;
     key.secret_size = 32;
     return key;
 }
+static UNUSED pawl_key raw_key(void) { return raw_key_of(test_key); }
 
 /* With the least work that is allowed. */
 static UNUSED pawl_key passphrase_key(const char *passphrase) {

@@ -97,10 +97,7 @@ static void hold(const char *fixture) {
 
     const char *path = fresh_path();
     copy_file(fixture, path);
-    pawl_key key = PAWL_INIT(pawl_key);
-    key.kind = PAWL_KEY_RAW;
-    key.secret = secret.bytes;
-    key.secret_size = secret.size;
+    pawl_key key = raw_key_of(secret.bytes);
     pawl_clock clock = PAWL_INIT(pawl_clock);
     clock.now_ns = test_time;
     clock.context = &held.now;

@@ -58,8 +58,35 @@ static UNUSED void derive(uint8_t *out, size_t out_size, const uint8_t *key, con
 
 /* ---------------------------------------------------------------- packages */
 
+/* A new package of an account's, and the first of its one-time keys. */
+static UNUSED blob bundle_of_account(pawl_store *store, const uint8_t account[16], uint32_t one_time_count) {
+    pawl_package_options options = PAWL_INIT(pawl_package_options);
+    options.one_time_count = one_time_count;
+    pawl_view *view = NULL;
+    MUST(pawl_package_create(store, account, &options, &view));
+    blob bundle = {.size = 0};
+    for (size_t row = 0; row < (one_time_count > 0 ? 2u : 1u); row++) {
+        pawl_package package = PAWL_INIT(pawl_package);
+        MUST(pawl_view_package(view, row, &package));
+        add(&bundle, package.bytes, package.bytes_size);
+    }
+    pawl_view_close(view);
+    return bundle;
+}
+
+static UNUSED pawl_status start_with(pawl_store *store, const uint8_t account[16], const char *peer, const blob *bundle,
+                                     uint8_t session[16]) {
+    pawl_start_options options = PAWL_INIT(pawl_start_options);
+    options.peer_name = peer;
+    options.peer_name_size = strlen(peer);
+    options.package = bundle->bytes;
+    options.package_size = bundle->size;
+    return pawl_session_start(store, account, &options, session);
+}
+
 typedef struct parsed_package {
     uint8_t id[16], signing[32], agreement[32], init[32], one_time[32], hash[32];
+    size_t size;          /* without a one-time key */
     uint32_t one_time_id; /* 0: none */
     char name[256];
     size_t name_size;
@@ -78,8 +105,9 @@ static UNUSED parsed_package parse_package(const blob *bundle) {
     at += 1 + at[0] + 16;
     memcpy(p.init, at, 32);
     at += 32 + 64;
+    p.size = (size_t)(at - bundle->bytes);
     blob fields = {.size = 0};
-    add_field(&fields, bundle->bytes, (size_t)(at - bundle->bytes));
+    add_field(&fields, bundle->bytes, p.size);
     derive(p.hash, 32, NULL, "pawl/1 package hash", &fields);
     if (at < bundle->bytes + bundle->size) {
         p.one_time_id = (uint32_t)number_at(at + 18, 4);

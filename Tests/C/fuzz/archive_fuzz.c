@@ -232,10 +232,7 @@ static void write_seeds(const char *folder) {
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     randombytes_set_implementation(&random_source);
     NEED(sodium_init() >= 0);
-    key = (pawl_key)PAWL_INIT(pawl_key);
-    key.kind = PAWL_KEY_RAW;
-    key.secret = raw;
-    key.secret_size = sizeof raw;
+    key = raw_key_of(raw);
     world_begin();
     make_archive();
     pawl_store_close(store);

@@ -8,6 +8,7 @@
 #include "fuzz.h"
 
 #include "../backup_server.h"
+#include "../wire_peer.h"
 
 static int64_t now_ns;
 static int64_t read_now(UNUSED void *context) { return now_ns; }
@@ -25,14 +26,6 @@ static int is_key_due;
 /* The server gave a version another number, which makes another version of it: its key may be announced again. */
 static int is_renamed;
 
-static pawl_key secret_key(const uint8_t *secret) {
-    pawl_key key = PAWL_INIT(pawl_key);
-    key.kind = PAWL_KEY_RAW;
-    key.secret = secret;
-    key.secret_size = 32;
-    return key;
-}
-
 static pawl_scope the_scope(void) {
     pawl_scope scope = PAWL_INIT(pawl_scope);
     scope.user = "ada";
@@ -42,27 +35,18 @@ static pawl_scope the_scope(void) {
 
 /* ---------------------------------------------------------------- what a hostile account can make */
 
-/* BLAKE2b (RFC 7693) of a label and parts, each behind its length, as PawlCrypto/KeyedHash.swift has it. */
-typedef struct part {
-    const void *bytes;
-    size_t size;
-} part;
-static void derive(uint8_t *out, size_t size, const uint8_t *key, const char *label, const part *parts, int count) {
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, key, key == NULL ? 0 : 32, size);
-    part named = {label, strlen(label)};
-    for (int i = -1; i < count; i++) {
-        const part *one = i < 0 ? &named : parts + i;
-        uint8_t length[4] = {(uint8_t)one->size, (uint8_t)(one->size >> 8), (uint8_t)(one->size >> 16), 0};
-        crypto_generichash_update(&state, length, 4);
-        crypto_generichash_update(&state, one->bytes, one->size);
-    }
-    crypto_generichash_final(&state, out, size);
+static void version_hash(uint8_t hash[32], const kept_version *version) {
+    blob body = {.size = 0};
+    add_field(&body, version->body, version->body_size);
+    derive(hash, 32, NULL, "pawl/1 backup version", &body);
 }
 
-static void version_hash(uint8_t hash[32], const kept_version *version) {
-    part body = {version->body, version->body_size};
-    derive(hash, 32, NULL, "pawl/1 backup version", &body, 1);
+static void derive_place(uint8_t place[16], const uint8_t *secret, const uint8_t name[25]) {
+    uint8_t key[32];
+    blob named = {.size = 0};
+    add_field(&named, name, 25);
+    derive(key, 32, secret, "pawl/1 backup place", NULL);
+    derive(place, 16, key, "pawl/1 backup place", &named);
 }
 
 static size_t seal(uint8_t *out, const uint8_t *text, size_t size, const uint8_t *key, const uint8_t *with, size_t with_size) {
@@ -84,19 +68,18 @@ static size_t forge_item(input *in, const kept_version *version, const uint8_t *
     if (take_byte(in) & 1) memset(facts + 42, 0xFF, 7);
     for (int i = 1; i < 6; i++) header[i] = take_byte(in) & (i == 4 ? 0x7F : 0xFF);
     header[5] = 1 + header[5] % 2;
-    derive(key, 32, secret, "pawl/1 backup place", NULL, 0);
-    part name = {facts, 25};
-    derive(place, 16, key, "pawl/1 backup place", &name, 1);
+    derive_place(place, secret, facts);
     memcpy(out, header, 6);
     memcpy(with, hash, 32);
     memcpy(with + 32, place, 16);
     memcpy(with + 48, header, 6);
-    derive(key, 32, secret, "pawl/1 backup name", NULL, 0);
+    derive(key, 32, secret, "pawl/1 backup name", NULL);
     size_t size = 6 + seal(out + 6, facts, sizeof facts, key, with, 54);
     memcpy(with + 32, facts, 49);
     memcpy(with + 81, header, 6);
-    part inside = {with, sizeof with};
-    derive(key, 32, secret, "pawl/1 backup item", &inside, 1);
+    blob inside = {.size = 0};
+    add_field(&inside, with, sizeof with);
+    derive(key, 32, secret, "pawl/1 backup item", &inside);
     input content = take_part(in);
     if (content.size > 2048) content.size = 2048;
     return size + seal(out + size, content.bytes, content.size, key, with, sizeof with);
@@ -110,9 +93,7 @@ static size_t forge_manifest(input *in, const kept_version *version, const uint8
     memcpy(name + 1, ada, 16);
     if (take_byte(in) & 1) name[1] ^= take_byte(in);
     name[17] = is_page ? number : 0;
-    derive(key, 32, secret, "pawl/1 backup place", NULL, 0);
-    part named = {name, 25};
-    derive(place, 16, key, "pawl/1 backup place", &named, 1);
+    derive_place(place, secret, name);
     memset(out, 0, 6);
     out[0] = 1;
     out[1] = take_byte(in);
@@ -132,9 +113,11 @@ static size_t forge_manifest(input *in, const kept_version *version, const uint8
     size += rest.size;
     if (is_page) return size;
     version_hash(hash, version);
-    derive(key, 32, secret, "pawl/1 backup manifest", NULL, 0);
-    part parts[] = {{hash, 32}, {out + 6, size - 6}};
-    derive(out + size, 32, key, "pawl/1 backup writer", parts, 2);
+    derive(key, 32, secret, "pawl/1 backup manifest", NULL);
+    blob parts = {.size = 0};
+    add_field(&parts, hash, 32);
+    add_field(&parts, out + 6, size - 6);
+    derive(out + size, 32, key, "pawl/1 backup writer", &parts);
     return size + 32;
 }
 
@@ -268,7 +251,7 @@ static void world_begin(void) {
     the_clock = (pawl_clock)PAWL_INIT(pawl_clock);
     the_clock.now_ns = read_now;
     static const uint8_t raw[32] = {7};
-    pawl_key key = secret_key(raw);
+    pawl_key key = raw_key_of(raw);
     pawl_store_options options = PAWL_INIT(pawl_store_options);
     options.flags = PAWL_STORE_CREATE | PAWL_STORE_MEMORY;
     options.key = &key;
@@ -281,7 +264,7 @@ static void world_begin(void) {
     pawl_scope scope = the_scope();
     MUST(pawl_backup_include(store, ada, &scope, PAWL_BACKUP_ALL_PROJECTS));
     MUST(pawl_credential_put(store, &scope, "a", 1, "1", 1, NULL, NULL));
-    key = secret_key(secrets[0]);
+    key = raw_key_of(secrets[0]);
     MUST(pawl_backup_create(store, ada, &key, 0));
     while (turn(100) > 0) {}
 }
@@ -298,7 +281,7 @@ static void world_end(void) {
 /* From here on the server behaves: with its secret given, what it has becomes active, and all is uploaded. */
 static void heal(void) {
     fuzzed = NULL;
-    pawl_key key = secret_key(secrets[3]);
+    pawl_key key = raw_key_of(secrets[3]);
     MUST(pawl_backup_disable(store, ada));
     pawl_backup now = PAWL_INIT(pawl_backup);
     MUST(pawl_backup_reset(store, ada, &key, 0));
@@ -319,7 +302,7 @@ static void act(input *in) {
     uint8_t what = take_byte(in);
     pawl_scope scope = the_scope();
     char name = (char)('a' + take_byte(in) % 5);
-    pawl_key key = secret_key(secrets[what / 16 % 3]);
+    pawl_key key = raw_key_of(secrets[what / 16 % 3]);
     uint8_t session[16] = {9}, share[PAWL_BACKUP_SHARE_SIZE] = {1};
     switch (what % 16) {
     case 0: {

@@ -32,11 +32,7 @@ static uint8_t requesting[16]; /* the session that waits for it */
 static int runs;
 
 static pawl_store *open_memory(pawl_clock *clock) {
-    static const uint8_t raw[32] = {7};
-    pawl_key key = PAWL_INIT(pawl_key);
-    key.kind = PAWL_KEY_RAW;
-    key.secret = raw;
-    key.secret_size = 32;
+    pawl_key key = raw_key();
     pawl_store_options options = PAWL_INIT(pawl_store_options);
     options.flags = PAWL_STORE_CREATE | PAWL_STORE_MEMORY;
     options.key = &key;
@@ -68,12 +64,7 @@ static pawl_status receive(const uint8_t *bytes, size_t size, uint32_t flags, si
 }
 
 static pawl_status start(const blob *from, uint8_t session[16]) {
-    pawl_start_options options = PAWL_INIT(pawl_start_options);
-    options.peer_name = publisher.name;
-    options.peer_name_size = publisher.name_size;
-    options.package = from->bytes;
-    options.package_size = from->size;
-    pawl_status status = pawl_session_start(bob_store, bob, &options, session);
+    pawl_status status = start_with(bob_store, bob, publisher.name, from, session);
     switch (PAWL_STATUS_REASON(status)) {
     case PAWL_OK: case PAWL_AUTH: case PAWL_VERSION: case PAWL_MISUSE_PACKAGE: case PAWL_TIME: case PAWL_STATE_SUITE:
     case PAWL_STATE_SELF: case PAWL_LIMIT_SESSIONS: break;
@@ -132,25 +123,10 @@ static void world_begin(void) {
     MUST(pawl_account_create(bob_store, "bob", 3, bob));
     wire_peer_new(&mallory, "mallory");
     wire_peer_new(&publisher, "publisher");
-    pawl_package_options options = PAWL_INIT(pawl_package_options);
-    options.one_time_count = 1;
-    pawl_view *view = NULL;
-    package.size = bundle.size = 0;
-    MUST(pawl_package_create(bob_store, bob, &options, &view));
-    for (size_t row = 0; row < 2; row++) {
-        pawl_package one = PAWL_INIT(pawl_package);
-        MUST(pawl_view_package(view, row, &one));
-        add(&bundle, one.bytes, one.bytes_size);
-        if (row == 0) package = bundle;
-    }
-    pawl_view_close(view);
-
-    pawl_start_options with = PAWL_INIT(pawl_start_options);
-    with.peer_name = "bob";
-    with.peer_name_size = 3;
-    with.package = package.bytes;
-    with.package_size = package.size;
-    MUST(pawl_session_start(alice_store, alice, &with, alice_session));
+    bundle = bundle_of_account(bob_store, bob, 1);
+    package = bundle;
+    package.size = parse_package(&bundle).size;
+    MUST(start_with(alice_store, alice, "bob", &package, alice_session));
     size_t size, out_size;
     pawl_received received;
     MUST(pawl_session_encrypt(alice_store, alice_session, "hello", 5, frame, sizeof frame, &size));

@@ -25,13 +25,6 @@ static blob bundle; /* Bob's, with a one-time key */
 static backup_server *server;
 
 static const uint8_t raw[32] = {7}, backup_secret[32] = {9};
-static pawl_key key_of(const uint8_t *secret) {
-    pawl_key key = PAWL_INIT(pawl_key);
-    key.kind = PAWL_KEY_RAW;
-    key.secret = secret;
-    key.secret_size = 32;
-    return key;
-}
 
 /* ---------------------------------------------------------------- a store that has something of everything */
 
@@ -113,23 +106,8 @@ static void pump(pawl_store *store, int turns, int page) {
 }
 
 static void start(pawl_store *store, uint8_t session[16]) {
-    pawl_package_options one = PAWL_INIT(pawl_package_options);
-    one.one_time_count = 2;
-    pawl_view *view = NULL;
-    MUST(pawl_package_create(store, bob, &one, &view));
-    bundle.size = 0;
-    for (size_t row = 0; row < 2; row++) {
-        pawl_package package = PAWL_INIT(pawl_package);
-        MUST(pawl_view_package(view, row, &package));
-        add(&bundle, package.bytes, package.bytes_size);
-    }
-    pawl_view_close(view);
-    pawl_start_options with = PAWL_INIT(pawl_start_options);
-    with.peer_name = "bob";
-    with.peer_name_size = 3;
-    with.package = bundle.bytes;
-    with.package_size = bundle.size;
-    MUST(pawl_session_start(store, ada, &with, session));
+    bundle = bundle_of_account(store, bob, 2);
+    MUST(start_with(store, ada, "bob", &bundle, session));
 }
 
 static void fill(pawl_store *store) {
@@ -150,7 +128,7 @@ static void fill(pawl_store *store) {
     MUST(put(store, &scope, "deleted", "secret of deleted"));
     MUST(pawl_credential_delete(store, &scope, "deleted", 7, 30 * 24 * HOUR));
 
-    pawl_key key = key_of(backup_secret);
+    pawl_key key = raw_key_of(backup_secret);
     MUST(pawl_account_create(store, "ada", 3, ada));
     MUST(pawl_account_create(store, "bob", 3, bob));
     MUST(pawl_history_enable(store, ada, 1));
@@ -220,7 +198,7 @@ static pawl_status open_at(const char *path, host_storage *host, int with_vault,
     vault.set = vault_set;
     vault.get = vault_get;
     vault.remove = vault_remove;
-    pawl_key key = key_of(raw);
+    pawl_key key = raw_key_of(raw);
     pawl_store_options options = PAWL_INIT(pawl_store_options);
     options.flags = flags;
     options.path = path;
@@ -457,7 +435,7 @@ static void use(pawl_store *store, uint8_t how) {
         serve(store);
     }
     if (how & 16) {
-        pawl_key key = key_of(raw);
+        pawl_key key = raw_key_of(raw);
         pawl_stream *stream = NULL;
         size_t size = 1;
         (void)TRY(pawl_export_begin(store, NULL, 0, &key, &stream));
