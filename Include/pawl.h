@@ -24,8 +24,11 @@
  *    before and outputs are zeroed (after PAWL_BUFFER, `*out_len` is the size needed), with these
  *    exceptions: PAWL_STORE_INDETERMINATE (whether the commit happened is unknown: read again and
  *    compare versions), PAWL_STORE_VAULT (an unfinished write is recorded as an intent or an
- *    orphan, see pawl_credential_orphans), PAWL_DESYNCHRONIZED (the report is recorded) and PAWL_STATE_IDENTITY (the keys
- *    that were seen are recorded, see pawl_peer). Inside a batch each call is all or nothing by itself.
+ *    orphan, see pawl_credential_orphans), PAWL_DESYNCHRONIZED (the report is recorded), PAWL_STATE_IDENTITY (the keys
+ *    that were seen are recorded, see pawl_peer), PAWL_NOT_FOUND, PAWL_REPLAY and PAWL_AUTH of a frame whose session or
+ *    epoch is over (an answer to the peer may be in the outbox), PAWL_NOT_FOUND and PAWL_TIME over an expired credential
+ *    (it is removed), and errors of pawl_store_run_due and pawl_backup_answer (what was done before stays done). Inside a
+ *    batch each call is all or nothing by itself.
  * 5. Secrets. Only credential secrets, plaintexts of messages, keys of slots and recovery keys cross this interface as
  *    secrets. They never appear in an error. A view is wiped when it is closed; the caller wipes its own copies.
  * 6. Time. All times are int64 nanoseconds since 1970-01-01 UTC, durations int64 nanoseconds;
@@ -108,11 +111,11 @@ typedef int32_t pawl_status;
 #define PAWL_MISUSE_ATTRIBUTE 0x0901 /* key 1-128, value 0-512 bytes of UTF-8 without NUL, keys distinct */
 #define PAWL_MISUSE_PATH 0x0A01      /* a path must be 1-4096 bytes without NUL */
 #define PAWL_MISUSE_KEY 0x0B01       /* raw key: 32 bytes; passphrase: 1-1024 bytes */
-#define PAWL_MISUSE_HASHING 0x0C01   /* Argon2id parameters outside floor and ceiling */
+#define PAWL_MISUSE_HASHING 0x0C01   /* Argon2id parameters outside floor and ceiling, or memory that is not whole KiB */
 #define PAWL_MISUSE_RECOVERY 0x0D01  /* a recovery key with a typing error */
 #define PAWL_MISUSE_RECOVERY_PREFIX 0x0E01 /* a recovery key of another kind */
 #define PAWL_MISUSE_ROW 0x0F01       /* no such row, or the view holds rows of another type */
-#define PAWL_MISUSE_TIME 0x1001      /* a duration is negative */
+#define PAWL_MISUSE_TIME 0x1001      /* a duration is negative, or outside its documented range */
 #define PAWL_MISUSE_HANDLE 0x1101    /* a batch where a store is needed, or the reverse */
 #define PAWL_MISUSE_ACCOUNT 0x1201   /* an account's name must be 1-255 bytes of UTF-8 without NUL */
 #define PAWL_MISUSE_PACKAGE 0x1301   /* these bytes are no key package */
@@ -191,7 +194,7 @@ typedef pawl_status (*pawl_visit)(void *visitor, const uint8_t *key, size_t key_
 #define PAWL_TRANSACTION_WRITE 2
 
 /* A storage engine of the host: an ordered map of byte keys (1-81 bytes, compared as unsigned bytes) to
- * byte values (up to 16 MiB + 8 KiB) with transactions. `begin` gives a transaction that sees one
+ * byte values (up to 17 MiB + 128 KiB) with transactions. `begin` gives a transaction that sees one
  * consistent snapshot; a write transaction is the only one of its kind until it ends. What commit
  * acknowledged survives a crash; what was not committed is never seen. Callbacks return PAWL_OK;
  * PAWL_BUSY when another writer is in the way; PAWL_STORE_FULL, PAWL_STORE_READ_ONLY or (from commit
@@ -634,8 +637,8 @@ pawl_status pawl_account_get(pawl_store *store, const uint8_t account[PAWL_ACCOU
 /* At most `limit` (1-10000) rows in the order of their ids, after `after_id` (NULL: from the start; it need not
  * be there any more). A damaged record is left out; pawl_store_verify names it. Since ABI 1. */
 pawl_status pawl_account_list(pawl_store *store, const uint8_t *after_id, size_t limit, pawl_view **accounts);
-/* Erases an account and its secret keys, with its key packages, peers, sessions, history and what the outbox holds of
- * them. PAWL_NOT_FOUND. Since ABI 1. */
+/* Erases an account and its secret keys, with its key packages, peers, sessions, history, the state of its backup (what
+ * its server has stays there) and what the outbox holds of them. PAWL_NOT_FOUND. Since ABI 1. */
 pawl_status pawl_account_delete(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE]);
 
 pawl_status pawl_view_account(const pawl_view *view, size_t row, pawl_account *account);
@@ -850,7 +853,7 @@ pawl_status pawl_outbox_answer(pawl_store *store, uint64_t seq, const void *body
 typedef struct pawl_package_options {
     uint32_t struct_size;
     uint32_t flags;          /* must be 0 */
-    int64_t lifetime_ns;     /* 0: the default, and the most */
+    int64_t lifetime_ns;     /* 0: the default, and the most; at least a millisecond */
     uint32_t one_time_count; /* 0-500 */
     uint32_t reserved;       /* must be 0 */
 } pawl_package_options;
@@ -910,12 +913,12 @@ pawl_status pawl_view_item_package(const pawl_view *view, size_t row, size_t ind
 typedef struct pawl_rotation_options {
     uint32_t struct_size;
     uint32_t flags;            /* PAWL_ROTATION_NO_KEYS */
-    int64_t rotate_ns;         /* 30 days, less than lifetime_ns; the first package's is up to a fifth shorter, at random */
+    int64_t rotate_ns;         /* 30 days, at least a second, less than lifetime_ns; the first package's is up to a fifth shorter */
     int64_t lifetime_ns;       /* 90 days, and at most that; at least a minute */
-    int64_t keep_ns;           /* 14 days; never past the package's end by more than an hour */
+    int64_t keep_ns;           /* 14 days, at most 90; never past the package's end by more than an hour */
     int64_t welcome_delay_ns;  /* 5 seconds, at most an hour: a welcome without a one-time key rotates after it, */
-    int64_t welcome_pause_ns;  /* but an hour after the last rotation for that reason at the earliest */
-    int64_t readback_ns;       /* 7 days: how often the host is asked what the server serves; at least a minute */
+    int64_t welcome_pause_ns;  /* but an hour (at most 90 days) after the last rotation for that reason at the earliest */
+    int64_t readback_ns;       /* 7 days: how often the host is asked what the server serves; a minute to 90 days */
     uint32_t one_time_count;   /* 100, at most 500: that many one-time keys are with the server */
     uint32_t one_time_floor;   /* 20: it gets more when it has fewer */
 } pawl_rotation_options;
@@ -980,7 +983,8 @@ pawl_status pawl_peer_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT
 pawl_status pawl_view_peer(const pawl_view *view, size_t row, pawl_peer *peer);
 
 /* Says what is thought of a peer's identity, and accepts it if it was waiting to be accepted. Sessions with its
- * former keys become receive-only. A peer that is not known yet is noted. Since ABI 1. */
+ * former keys become receive-only. A peer that is not known yet is noted. PAWL_NOT_FOUND: no such account. PAWL_AUTH: an
+ * agreement key that is not canonical. Since ABI 1. */
 pawl_status pawl_peer_trust(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                             const pawl_identity *identity, uint32_t trust);
 /* Sets the weakest suite that is taken of this peer; it rises when the peer uses a stronger one. PAWL_NOT_FOUND. Since
@@ -1188,8 +1192,8 @@ typedef struct pawl_received {
  * it; with KEEP the same frame, delivered again, returns it again, with PAWL_RECEIVED_AGAIN.
  * PAWL_AUTH: not from the peer, or damaged; it cost one hash. PAWL_NOT_FOUND: no such account, session or package.
  * PAWL_REPLAY: received before. PAWL_DESYNCHRONIZED: from the peer, but this side cannot have its key; told once, as
- * PAWL_EVENT_DESYNCHRONIZED. PAWL_VERSION: a frame of a newer Pawl. PAWL_LIMIT_SESSIONS; PAWL_TIME: the package that it
- * uses is over; PAWL_STATE_SUITE; PAWL_STATE_SELF. Since ABI 1. */
+ * PAWL_EVENT_DESYNCHRONIZED. PAWL_VERSION: a frame of a newer Pawl. PAWL_LIMIT_SESSIONS; PAWL_LIMIT_INDEX: its
+ * index is 2^31 or more; PAWL_TIME: the package that it uses is over; PAWL_STATE_SUITE; PAWL_STATE_SELF. Since ABI 1. */
 pawl_status pawl_account_receive(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                                  const pawl_frame *frame, uint8_t *out, size_t out_size, size_t *out_len,
                                  pawl_received *received);
@@ -1462,7 +1466,7 @@ pawl_status pawl_view_item_backup(const pawl_view *view, size_t row, pawl_backup
 
 /* Fetches all that the active version has, page by page, or goes on where that was stopped. What is here and as good stays:
  * a credential that was updated as late, history that reaches as far back. Credentials come back of scopes that this account
- * includes: see pawl_backup_include. Nothing is uploaded until it is over, unless it fails again and again. PAWL_STATE_BATCH:
+ * includes: see pawl_backup_include. Nothing is uploaded until it is over or stopped, unless it fails again and again. PAWL_STATE_BATCH:
  * a store with a vault. Since ABI 1. */
 pawl_status pawl_backup_restore(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], uint32_t flags);
 /* Stops it after the page that is on its way. Since ABI 1. */

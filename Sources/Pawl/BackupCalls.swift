@@ -133,7 +133,7 @@ extension Account {
 
     /// Fetches all that the active version has, page by page, or goes on where that was stopped. What
     /// is here and as good stays: a credential that was updated as late, history that reaches as far
-    /// back. Credentials come back of scopes that were included. Nothing is uploaded until it is over,
+    /// back. Credentials come back of scopes that were included. Nothing is uploaded until it is over or stopped,
     /// unless it fails again and again. ``Item/Event/backupRestored(_:)`` comes at its end.
     ///
     /// - Parameter acceptOlder: if no version is active, from an older one that is offered, see

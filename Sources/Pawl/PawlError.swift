@@ -106,7 +106,7 @@ extension PawlError.Reason {
     public static let misusePackage = Self(rawValue: PAWL_MISUSE_PACKAGE)
     /// A size or count is outside its documented range.
     public static let misuseSize = Self(rawValue: PAWL_MISUSE_SIZE)
-    /// A duration is negative.
+    /// A duration is negative, or outside its documented range.
     public static let misuseTime = Self(rawValue: PAWL_MISUSE_TIME)
     /// Flags contradict each other.
     public static let misuseFlags = Self(rawValue: PAWL_MISUSE_FLAGS)

@@ -1,6 +1,6 @@
 /// A storage engine of the host: an ordered map of byte keys to byte values with transactions.
 ///
-/// Keys are 1 to 81 bytes, compared as unsigned bytes; values are at most 16 MiB + 8 KiB. What
+/// Keys are 1 to 81 bytes, compared as unsigned bytes; values are at most 17 MiB + 128 KiB. What
 /// commit acknowledged survives a crash, and what was not committed is never seen. Methods run on
 /// the store's own thread while it is locked; they must return, and must not wait for the same
 /// store.

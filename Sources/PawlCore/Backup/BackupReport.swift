@@ -2,8 +2,8 @@ package import PawlCrypto
 
 /// A snapshot, and how far a restore is: what an event carries.
 ///
-/// Layout (little endian): format 1, revision 8, marks 1, phase 1, download 1, generations 3 x 8 and hashes 3 x 32 (of the
-/// active version, the server's, the key's; zeros: none), items of the server 8, pending 8, acknowledged 8, retry at 8,
+/// Layout (little endian): format 1, revision 8, marks 1, phase 1, download 1, generation 8 and hash 32 (both zeros: none)
+/// of each of the active version, the server's and the key's, items of the server 8, pending 8, acknowledged 8, retry at 8,
 /// progress 6 x 8, findings 8, writers 8, as of 8.
 package struct BackupReport {
     private static let format: UInt8 = 1

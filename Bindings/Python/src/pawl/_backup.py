@@ -153,7 +153,7 @@ class Backups:
         """Fetches all that the active version has, or goes on where that was stopped.
 
         What is here and as good stays; credentials come back of the scopes that were included.
-        Nothing is uploaded until it is over, unless it fails again and again. With `accept_older`,
+        Nothing is uploaded until it is over or stopped, unless it fails again and again. With `accept_older`,
         if no version is active, from an older one that is offered: see `Backup.older`.
         `BackupRefusal.NOT_READY` comes if there is none. StateError (`STATE_BATCH`): the store has
         a vault.

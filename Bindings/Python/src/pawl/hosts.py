@@ -56,7 +56,7 @@ class ListedVault(Vault, Protocol):
 class Storage(Protocol[T]):
     """A storage engine: an ordered map of bytes to bytes with transactions of type T.
 
-    Keys have 1-81 bytes and compare as unsigned bytes; values have up to 16 MiB + 8 KiB. A
+    Keys have 1-81 bytes and compare as unsigned bytes; values have up to 17 MiB + 128 KiB. A
     transaction sees one consistent snapshot; a writing one is the only one of its kind until it
     ends, so `begin` raises `HostError(Status.BUSY)` while there is another. Called while the store
     is locked; no method may call the store.
