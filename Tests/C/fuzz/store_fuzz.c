@@ -697,6 +697,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     input in = {bytes, size};
+    memset(server->memory + fresh->used, 0, server->used - fresh->used); /* new versions take it as empty */
     memcpy(server, fresh, offsetof(backup_server, cursor));
     memcpy(server->memory, (uint8_t *)fresh + offsetof(backup_server, cursor), server->used);
     random_calls = 1 << 20;
