@@ -29,6 +29,8 @@ final class BackupExploration {
         var lies = 0
         var stops = 0
         var items = 0
+        /// The newest item changes again.
+        var rewrites = 0
         /// All secrets have to be put away first.
         var escrow = false
     }
@@ -39,6 +41,7 @@ final class BackupExploration {
         Bound(resets: 2, deletes: 1, losses: 1),
         Bound(resets: 1, losses: 1, lies: 1, items: 3),
         Bound(resets: 2, checks: 1, rollbacks: 1, items: 1),
+        Bound(resets: 2, items: 2, rewrites: 1),
         Bound(resets: 2, secrets: 1, rollbacks: 1),
         Bound(resets: 1, checks: 1, others: 1, repeats: 1, lies: 1, items: 1),
         Bound(creates: 1, disables: 1, failures: 1, stops: 1, items: 1, escrow: true),
@@ -81,7 +84,8 @@ final class BackupExploration {
             case escrow(UInt8)
             case create(BackupVersion.Body)
             case delete([UInt8])
-            case put([UInt8], after: UInt64, upTo: UInt64)
+            /// Of each item the change that is in it, or 0.
+            case put([UInt8], changes: [UInt8])
             case secret
         }
         enum Reply: Hashable {
@@ -97,9 +101,13 @@ final class BackupExploration {
 
     private struct Stored: Hashable {
         let version: BackupVersion
-        /// Changes of items that there were when it was made, and those that it has.
-        var owed: UInt64 = 0
-        var items: UInt64 = 0
+        /// How many items there were when it was made, and of each the last change that it has.
+        var owed = 0
+        var changes: [UInt8] = []
+
+        func has(_ item: Int, since change: UInt8) -> Bool {
+            changes.indices.contains(item) && changes[item] >= max(change, 1)
+        }
     }
 
     /// The last command that says what shall be.
@@ -114,6 +122,8 @@ final class BackupExploration {
         var numbers: UInt8 = 0
         var secrets: UInt8 = 0
         var escrowed: UInt64 = 0
+        /// Of each item the number of its last change.
+        var items: [UInt8] = []
         /// Something made versions that the machine need not know.
         var isDisturbed = false
         /// Whose secret was given, when the server had that.
@@ -124,7 +134,7 @@ final class BackupExploration {
 
     private enum Thing: Int, CaseIterable {
         case create, reset, check, delete, disable, secret, wrongSecret, other, rollback
-        case failure, loss, again, lie, stop, item
+        case failure, loss, again, lie, stop, item, rewrite
     }
 
     private func limit(_ thing: Thing) -> Int {
@@ -144,6 +154,7 @@ final class BackupExploration {
         case .lie: bound.lies
         case .stop: bound.stops
         case .item: bound.items
+        case .rewrite: bound.rewrites
         }
     }
 
@@ -317,7 +328,11 @@ final class BackupExploration {
             world.isDisturbed = true
             world.given = nil
         case .stop: try step(.stop, &world)
-        case .item: try step(.itemsChanged(1, areStored: false), &world)
+        case .item, .rewrite:
+            if thing == .item { world.items.append(0) }
+            guard let newest = world.items.indices.last else { return false }
+            world.items[newest] = UInt8(try Self.machine(world.bytes).changes + 1)
+            try step(.itemsChanged(1, areStored: false), &world)
         case .failure, .loss, .again, .lie: return false
         }
         return true
@@ -373,17 +388,20 @@ final class BackupExploration {
             reply = .done
         case .create(let body):
             reply = .created(try put(body, &world))
-            let changes = try Self.machine(world.bytes).changes
-            world.server[world.server.count - 1].owed = (1 << changes) - 1
+            world.server[world.server.count - 1].owed = world.items.count
         case .delete(let number):
             let found = world.server.contains { $0.version.number == number }
             world.server.removeAll { $0.version.number == number }
             reply = found ? .done : .noVersion
-        case .put(let number, let after, let upTo):
+        case .put(let number, let changes):
             if world.server.last?.version.number == number {
-                for change in after..<upTo {
-                    world.server[world.server.count - 1].items |= 1 << change
+                var last = world.server[world.server.count - 1]
+                last.changes += Array(
+                    repeating: 0, count: max(0, changes.count - last.changes.count))
+                for (item, change) in changes.enumerated() {
+                    last.changes[item] = max(last.changes[item], change)
                 }
+                world.server[world.server.count - 1] = last
                 reply = .stored
             } else {
                 let found = world.server.contains { $0.version.number == number }
@@ -447,9 +465,9 @@ final class BackupExploration {
         }
     }
 
-    /// Of three changes and more, only one fits into a request.
+    /// One change fits into a request.
     private func cut(_ request: Backup.Request, _ machine: inout Backup) -> Backup.Request {
-        guard case .putItems(let version, let after, let upTo) = request, upTo > after + 2 else {
+        guard case .putItems(let version, let after, let upTo) = request, upTo > after + 1 else {
             return request
         }
         machine.cutBatch(at: after + 1)
@@ -464,7 +482,8 @@ final class BackupExploration {
         case .escrow(let secret): return Out(what: .escrow(secret.bytes[0]))
         case .createVersion(let body): return Out(what: .create(body))
         case .putItems(let version, let after, let upTo):
-            return Out(what: .put(version.number, after: after, upTo: upTo))
+            let changes = world.items.map { after < $0 && $0 <= upTo ? $0 : 0 }
+            return Out(what: .put(version.number, changes: changes))
         case .askForSecret: return Out(what: .secret)
         case .deleteVersion(let version):
             deletions += 1
@@ -474,10 +493,13 @@ final class BackupExploration {
                 guard machine.active != nil, machine.active?.number != version.number else {
                     throw Wrong("deletes what nothing has replaced")
                 }
-                if let old, let new, old.items & ~new.items != 0 {
+                let kept = old?.changes ?? []
+                if let new,
+                    kept.indices.contains(where: { kept[$0] > 0 && !new.has($0, since: kept[$0]) })
+                {
                     throw Wrong("deletes what is not in the next version")
                 }
-                if let new, new.owed & ~new.items != 0 {
+                if let new, (0..<new.owed).contains(where: { !new.has($0, since: 1) }) {
                     throw Wrong("deletes before the next version is filled")
                 }
             }
@@ -591,7 +613,8 @@ final class BackupExploration {
     /// All things together, many times, one way after another: what is too much for every order of it.
     static let all = Bound(
         creates: 2, resets: 4, checks: 4, deletes: 2, disables: 2, secrets: 4, wrongSecrets: 2,
-        others: 3, rollbacks: 2, failures: 5, losses: 3, repeats: 3, lies: 3, stops: 2, items: 9)
+        others: 3, rollbacks: 2, failures: 5, losses: 3, repeats: 3, lies: 3, stops: 2, items: 9,
+        rewrites: 4)
 
     func walk(_ count: Int) throws {
         isWalk = true
@@ -688,7 +711,7 @@ final class BackupExploration {
         guard snapshot.active != nil else { return }
         if snapshot.pending > 0 { throw Wrong("something waits to be uploaded") }
         guard let current, current.version == snapshot.active else { return }
-        guard current.items == (1 << machine.changes) - 1 else {
+        guard world.items.indices.allSatisfy({ current.has($0, since: world.items[$0]) }) else {
             throw Wrong("a change that was never uploaded")
         }
         if !world.isDisturbed, world.server.count > 1 { throw Wrong("an old version is left") }

@@ -326,6 +326,45 @@ private func version(
         #expect(desk.machine.deadline == nil && desk.last == "put 2 0...256")
     }
 
+    /// What a new version is to be filled with may change, and get a higher number, before it is there.
+    @Test func aVersionIsFilledWithWhatChangesMeanwhile() throws {
+        var desk = try Desk(active: secret(1))
+        let first = try #require(desk.snapshot.active)
+        try desk.give(.itemsChanged(2, areStored: false))
+        try desk.wait()
+        try desk.answer(.stored(count: 2))
+        try desk.give(.reset(secret: secret(2), escrow: false))
+        try desk.answer(.current(first, count: 2))
+        try desk.answer(.created(number: Array("2".utf8)))
+        #expect(desk.last == "put 2 0...2")
+        try desk.change()
+        try desk.answer(.stored(count: 1))
+        #expect(desk.last == "put 2 2...3")
+        try desk.answer(.stored(count: 2))
+        #expect(desk.last == "delete 1")
+    }
+
+    /// Of what was restored something was left out, so the version may be the only one that has it.
+    @Test(arguments: [\Backup.Progress.foreign, \.malformed, \.undecryptable, \.imported])
+    func whatWasLeftOutIsNotDeleted(_ part: any WritableKeyPath<Backup.Progress, UInt64> & Sendable)
+        throws
+    {
+        var desk = Desk()
+        let old = try version("1", 1)
+        try desk.give(.recoveryKeyGiven(secret(1)))
+        try desk.answer(.current(old, count: 3))
+        try desk.give(.restore(acceptsOlder: false))
+        var page = Backup.Progress()
+        page.imported = 2
+        page[keyPath: part] += 1
+        try desk.answer(.page(page, next: nil))
+        try desk.give(.reset(secret: secret(2), escrow: false))
+        try desk.answer(.current(old, count: 3))
+        try desk.answer(.created(number: Array("2".utf8)))
+        #expect(desk.snapshot.active?.generation == 2)
+        #expect((desk.last == "delete 1") == (part == \.imported))
+    }
+
     /// What came from the active version need not go there, unless something else is on its way to it.
     @Test func whatWasRestoredIsNotUploaded() throws {
         var desk = try Desk(active: secret(1))

@@ -53,11 +53,12 @@ package struct Backup {
     var wish: Creation?
     /// What a request to create is out for.
     var making: (creation: Creation, body: BackupVersion.Body)?
-    /// To be deleted when all up to `fill` is in their successor.
+    /// To be deleted when nothing is left to be uploaded to their successor.
     var doomed: [BackupVersion] = []
     var successor = Digest.none
+    /// The last change when that was made.
     var fill: UInt64 = 0
-    /// The last version that was made here, or restored from to its end: all that is in it is here.
+    /// The last version that was made here, or restored from with all that is in it: so that is here.
     var whole = Digest.none
     /// 0: no own account was asked for the secret.
     var secretRequest: UInt64 = 0

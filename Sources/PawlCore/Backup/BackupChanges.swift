@@ -59,9 +59,9 @@ extension Backup {
         version.hash == successor ? fill : 0
     }
 
-    /// The version whose successor is active and filled.
+    /// The version whose successor is active and filled: what it is owed may have got a higher number since it was made.
     var replaced: BackupVersion? {
-        guard let active, active.hash == successor, upload.cursor >= fill else { return nil }
+        guard let active, active.hash == successor, upload.cursor >= changes else { return nil }
         return doomed.first { $0.number != active.number }
     }
 }

@@ -22,6 +22,9 @@ extension Backup {
             imported &+ known &+ improved &+ undecryptable &+ malformed &+ foreign
         }
 
+        /// Nothing was left out.
+        var isWhole: Bool { undecryptable == 0 && malformed == 0 && foreign == 0 }
+
         package mutating func add(_ other: Progress) {
             imported &+= other.imported
             known &+= other.known
@@ -158,7 +161,11 @@ extension Backup {
             now.failures = 0
             restore = nil
             guard let next else {
-                whole = now.version.hash
+                if now.progress.isWhole {
+                    whole = now.version.hash
+                } else if whole == now.version.hash {
+                    whole = .none
+                }
                 return turn.outcome.events.append(.restored(now.progress))
             }
             now.cursor = next
