@@ -1489,7 +1489,8 @@ pawl_status pawl_backup_ask(pawl_store *store, const uint8_t account[PAWL_ACCOUN
 pawl_status pawl_backup_share(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint64_t request,
                               uint8_t out[PAWL_BACKUP_SHARE_SIZE]);
 /* A text that came over `session`. It is kept until the server was asked which version is current, and judged by the answer:
- * see PAWL_REFUSED_*. PAWL_CORRUPT: it is not what pawl_backup_share writes. PAWL_NOT_FOUND: no such session. Since ABI 1. */
+ * see PAWL_REFUSED_*. PAWL_CORRUPT: it is not what pawl_backup_share writes. PAWL_STATE_BACKUP: no backup was ever
+ * wanted here. PAWL_NOT_FOUND: no such session. Since ABI 1. */
 pawl_status pawl_backup_receive(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], const void *bytes,
                                 size_t size);
 

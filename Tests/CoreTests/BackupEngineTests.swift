@@ -343,6 +343,84 @@ import Testing
         }
     }
 
+    /// An item as it was and as it is, in one answer: the newer one stays, whichever comes last.
+    @Test(arguments: [false, true]) func twoForOnePlace(_ isOldLast: Bool) throws {
+        let server = BackupServer()
+        let lost = try BackupHost()
+        try lost.include()
+        try lost.create()
+        for number in 0..<7 { try lost.store.put("other \(number)", "\(number)") }
+        try lost.store.put("name", Self.large)
+        try lost.run(server)
+        let before = try #require(server.current).entries
+        lost.clock.advance(5_000_000_000)
+        let new = String(repeating: "n", count: 5_000)
+        try lost.store.put("name", new)
+        try lost.run(server)
+        server.pageSize = 100
+
+        let host = try BackupHost(lost.clock)
+        try host.include()
+        try host.recover()
+        try host.run(server)
+        try host.restore()
+        _ = try host.store.runAll()
+        for row in try host.store.takeItems(limit: 100, lease: 0)
+        where row.item.lane.kind == .backup {
+            var reply = try server.reply(to: row)
+            let place = try #require(
+                reply.entries.firstIndex {
+                    $0.bytes.count > 5_000 && before[$0.place]?.count == $0.bytes.count
+                })
+            // Both behind what is kept one by one, in a transaction of many.
+            let newer = reply.entries.remove(at: place)
+            let older = (newer.place, try #require(before[newer.place]))
+            reply.entries += isOldLast ? [newer, older] : [older, newer]
+            try host.store.answer(row.seq, reply)
+        }
+        lost.clock.advance(31_000_000_000)
+        try host.run(server)
+        let progress = try #require(host.restored).progress
+        #expect(progress.imported == 8)
+        #expect(progress.known == (isOldLast ? 1 : 0) && progress.improved == (isOldLast ? 0 : 1))
+        #expect(try host.store.secret("name") == new)
+        #expect(try host.store.keys(.secret).count == 1)
+        #expect(try host.store.verify().isEmpty)
+    }
+
+    /// A page that takes long is not handed out again meanwhile.
+    @Test func aLongAnswerKeepsItsItem() throws {
+        let server = BackupServer()
+        let clock = try filled(server).clock
+        server.pageSize = 100
+        // From behind: the first that fails while the answer does not count yet.
+        var operation = 0
+        var isKept: Bool?
+        while isKept == nil {
+            let host = try BackupHost(clock)
+            try host.include()
+            try host.recover()
+            try host.run(server)
+            try host.restore()
+            _ = try host.store.runAll()
+            let plan = FaultPlan(failing: operation == 0 ? Int.max : operation, .before)
+            let faulty = try openStore(
+                on: FaultyStorage(host.storage.sibling(), plan), clock: clock)
+            let row = try #require(
+                faulty.takeItems(limit: 100, lease: 0).first { $0.item.lane.kind == .backup })
+            clock.advance(29_000_000_000)
+            do { try faulty.answer(row.seq, server.reply(to: row)) } catch is Failure {}
+            clock.advance(2_000_000_000)
+            let rows = try host.store.takeItems(limit: 100, lease: 0)
+            if !rows.contains(where: { $0.item.what == BackupHost.Event.restored }) {
+                isKept = !rows.contains { $0.item.lane.kind == .backup }
+            }
+            operation = operation == 0 ? plan.count : operation - 1
+            faulty.close {}
+        }
+        #expect(isKept == true)
+    }
+
     // MARK: Storms
 
     /// Each operation of the storage fails once, in each way it can: what goes on from there leads to the same.

@@ -52,6 +52,11 @@ package struct ItemState: Equatable {
         free = Backoff.after(now, lease)
     }
 
+    /// Whoever has it is still at work.
+    package mutating func renew(now: Int64, for lease: Int64) {
+        free = max(free, Backoff.after(now, lease))
+    }
+
     /// `wait` 0: ever longer.
     package mutating func fail(now: Int64, wait: Int64, random: UInt64) {
         failures = failures == UInt32.max ? failures : failures + 1

@@ -20,7 +20,9 @@ extension Store {
     }
 
     /// Nil: nothing was to come, or nobody waits for it any more.
-    func bringIn(_ reply: BackupReply, of item: OutboxItem) throws(Failure) -> Restored? {
+    func bringIn(
+        _ reply: BackupReply, of item: OutboxItem, _ seq: UInt64
+    ) throws(Failure) -> Restored? {
         guard reply.result == .done, let ask = BackupAsk(rawValue: item.what),
             ask == .page || ask == .item
         else { return nil }
@@ -37,13 +39,16 @@ extension Store {
         var found = machine.restoring?.progress ?? Backup.Progress()
         let before = found
         let incoming = Incoming(
-            account: item.account, version: download.version, keys: keys,
+            seq: seq, item: item, version: download.version, keys: keys,
             isRestore: download.cursor != nil, place: download.place,
             isActive: download.version == machine.active)
         var left = reply.entries[...]
         while !left.isEmpty {
+            // Of two for one place the second has to find the first.
+            var places: Set<Identifier> = []
             let few = left.prefix(try background.share(of: Self.keepSize, atLeast: 1))
-            guard try bringIn(few, for: item.count, incoming, &found) else { return nil }
+                .prefix { places.insert($0.place).inserted }
+            guard try bringIn(few, incoming, &found) else { return nil }
             left = left.dropFirst(few.count)
         }
         var restored = Restored(progress: found - before)
@@ -55,7 +60,7 @@ extension Store {
 
     /// False: nobody waits for it any more.
     private func bringIn(
-        _ entries: ArraySlice<BackupRequest.Entry>, for request: UInt64, _ incoming: Incoming,
+        _ entries: ArraySlice<BackupRequest.Entry>, _ incoming: Incoming,
         _ progress: inout Backup.Progress
     ) throws(Failure) -> Bool {
         var parts: [(place: Identifier, part: RestoredPart)] = []
@@ -67,7 +72,10 @@ extension Store {
         let after = try transact(.write, .relaxed) {
             (transaction) throws(Failure) -> Backup.Progress? in
             let machine = try transaction.readableBackup(of: incoming.account)
-            guard machine?.download(request)?.version == incoming.version else { return nil }
+            guard machine?.download(incoming.item.count)?.version == incoming.version else {
+                return nil
+            }
+            try transaction.renewLease(incoming.item.lane, incoming.seq, now: now())
             var progress = before
             for (place, part) in parts {
                 try transaction.take(part, at: place, incoming, now: now(), &progress)
@@ -152,11 +160,11 @@ extension Store {
         check.writers = UInt64(manifests.count)
         for manifest in manifests { check.asOf = max(check.asOf, manifest.time) }
         for finding in writers.look(at: manifests) { check.note(finding) }
-        check.known = (incoming.version, writers)
+        check.shown = (incoming.version, manifests)
         for manifest in manifests {
             var root = Digest.none
             var (count, number): (UInt64, UInt64) = (0, 0)
-            while let page = try hold(manifest, page: number, account, &check, &background) {
+            while let page = try hold(manifest, page: number, incoming, &check, &background) {
                 root = try BackupManifest.root(after: root, page.bytes, keys)
                 count &+= UInt64(page.count / BackupManifest.Entry.size)
                 withExtendedLifetime(page) {}
@@ -199,9 +207,10 @@ extension Store {
 
     /// The page's bytes; nil: there is none.
     private func hold(
-        _ manifest: BackupManifest, page number: UInt64, _ account: Identifier,
+        _ manifest: BackupManifest, page number: UInt64, _ incoming: Incoming,
         _ check: inout RestoreCheck, _ background: inout Background
     ) throws(Failure) -> SecretBuffer? {
+        let account = incoming.account
         let row = RowKey.backupSeen(account, .page(manifest.writer, number))
         var page: SecretBuffer?
         var (start, isLeft) = (0, true)
@@ -209,6 +218,9 @@ extension Store {
             let most = try background.share(of: Self.lookSize, atLeast: Self.leastRows)
             var findings: [BackupManifest.Finding] = []
             (page, isLeft) = try transact(.write, .relaxed) { (transaction) throws(Failure) in
+                if try transaction.item(incoming.seq) != nil {
+                    try transaction.renewLease(incoming.item.lane, incoming.seq, now: now())
+                }
                 guard let page = try? transaction.get(row),
                     let entries = try? BackupManifest.entries(of: page.bytes)
                 else { return (nil, false) }
@@ -243,7 +255,9 @@ extension Store {
 
 /// What is being brought in.
 private struct Incoming {
-    let account: Identifier
+    /// The item of the outbox that asked for it.
+    let seq: UInt64
+    let item: OutboxItem
     let version: BackupVersion
     let keys: BackupKeys
     /// Not one item alone.
@@ -252,6 +266,7 @@ private struct Incoming {
     let place: Identifier?
     /// Not one from an older version.
     let isActive: Bool
+    var account: Identifier { item.account }
 }
 
 /// What an entry turned out to be.
@@ -283,7 +298,7 @@ struct RestoreCheck {
     var writers: UInt64 = 0
     var asOf: Int64 = 0
     /// To be remembered.
-    var known: (version: BackupVersion, writers: BackupWriters)?
+    var shown: (version: BackupVersion, manifests: [BackupManifest])?
 
     /// So many were told before.
     init(after count: UInt64) { self.count = count }
@@ -445,7 +460,10 @@ extension Transaction {
     func keep(_ check: RestoreCheck?, _ account: Identifier) throws(Failure) {
         guard let check else { return }
         for (finding, id) in check.findings { try tell(finding, id, account) }
-        if let (version, writers) = check.known {
+        if let (version, manifests) = check.shown {
+            // What was uploaded meanwhile is known, too.
+            var writers = try writers(account, version)
+            _ = writers.look(at: manifests)
             try put(.backupWriters(account, version), writers.encoded())
         }
     }

@@ -153,7 +153,10 @@ extension Store {
             let conversation = try transaction.session(session)
             let account = conversation.session.account
             let isOwn = try conversation.isVerified()
-            try transaction.beginBackup(of: account)
+            // It was not asked for by one that is not there.
+            guard try transaction.readableBackup(of: account) != nil else {
+                throw .state(.backup)
+            }
             try transaction.step(
                 account,
                 .secretReceived(
@@ -171,7 +174,7 @@ extension Store {
         guard let item else { return }
         guard item.lane.kind == .backup else { throw .misuse(.flags) }
         guard !isBatch || reply.entries.isEmpty else { throw .state(.batch) }
-        let restored = try bringIn(reply, of: item)
+        let restored = try bringIn(reply, of: item, seq)
         try transact(.write) { (transaction) throws(Failure) in
             guard let item = try transaction.item(seq) else { return }
             if var machine = try transaction.readableBackup(of: item.account) {

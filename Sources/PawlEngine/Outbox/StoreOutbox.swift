@@ -5,7 +5,7 @@ internal import PawlStore
 /// The host's side of the outbox: take, ack, fail, answer. What a failure of the machine undoes of the first three
 /// is merely handed out again.
 extension Store {
-    private static let leaseStandard: Int64 = 30 * Backoff.second
+    fileprivate static let leaseStandard: Int64 = 30 * Backoff.second
     static let leaseLimit: Int64 = 24 * Backoff.hour
     /// Of bodies handed out at once.
     private static let sizeLimit = 32 << 20
@@ -200,6 +200,16 @@ extension Transaction {
         var state = ItemState()
         try getRaw(row) { (value) throws(Failure) in state = try itemState(value, at: row) }
         return state
+    }
+
+    /// An item that takes long stays with whoever has it.
+    func renewLease(
+        _ lane: OutboxLane, _ seq: UInt64, now: Int64
+    ) throws(Failure) {
+        var state = try state(of: lane, seq)
+        guard state.free < Backoff.after(now, Store.leaseStandard / 2) else { return }
+        state.renew(now: now, for: Store.leaseStandard)
+        try change(lane, seq, to: state)
     }
 
     func change(
