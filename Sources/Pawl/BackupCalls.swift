@@ -198,7 +198,7 @@ extension Session {
     /// which version is current, and judged by the answer: see ``Backup/Refusal``.
     ///
     /// - Throws: ``PawlError/Code/corrupt`` (not what ``shareBackup(for:)`` gives),
-    ///   ``PawlError/Code/notFound``.
+    ///   ``PawlError/Reason/stateBackup`` (no backup was ever wanted here), ``PawlError/Code/notFound``.
     public func receiveBackup(_ shared: Secret) async throws(PawlError) {
         try await store.run { calls throws(PawlError) in try calls.receiveBackup(id, shared) }
     }

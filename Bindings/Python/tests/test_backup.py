@@ -476,6 +476,11 @@ def test_secrets_that_are_refused(transport: Transport, clock: Time) -> None:
     new = Device(transport, "a new one", clock)
     ours, theirs = new.connect(old)
     shared = old.store.share_backup_secret(theirs, 1)
+    with refused(Status.STATE_BACKUP):
+        new.store.receive_backup_secret(ours, shared)
+    with refused(Status.NOT_FOUND):
+        new.store.backup(new.account)
+    new.store.enable_backup(new.account)
     new.store.receive_backup_secret(ours, shared)
     new.run()
     assert new.refusals() == [BackupRefusal.UNASKED]

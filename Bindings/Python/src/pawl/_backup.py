@@ -209,8 +209,8 @@ class Backups:
         """Takes the text of a message that came over a session.
 
         It is kept until the server was asked which version is current, and judged by the answer:
-        see `BackupRefusal`. CorruptError: not what `share_backup_secret` gives. NotFoundError:
-        no such session.
+        see `BackupRefusal`. CorruptError: not what `share_backup_secret` gives. StateError:
+        `STATE_BACKUP`, no backup was ever wanted here. NotFoundError: no such session.
         """
         with Borrowed(shared) as (address, size):
             self._handle.call(library.pawl_backup_receive, _id(session), address, size)
