@@ -628,6 +628,26 @@ import Testing
         #expect(withExtendedLifetime(heard) { text(heard[0].message) } == "confirms")
     }
 
+    /// A name has room for 64 sessions, so a fresh one may end that of a former identity. The call that does it
+    /// does not bring it back.
+    @Test func whatACallHasEndedTakesNoFrame() throws {
+        let world = try Self.world.get()
+        let bob = try openStore(on: world.bobs.snapshot())
+        let rows = try bob.createPackage(world.bob, lifetime: Backoff.hour, oneTimeKeys: 0)
+        let package = array(rows[0].bytes)
+        let welcomes = try (0..<64).map { _ in
+            let stranger = try openStore(on: MemoryStorage())
+            let account = try withText("alice") { try stranger.createAccount(named: $0) }
+            return try stranger.say(stranger.start(account, package), "it is me")
+        }
+        let first = try bob.hear(world.bob, welcomes.dropLast())
+        #expect(first.allSatisfy { $0.failure == nil })
+        let heard = try bob.hear(world.bob, [welcomes[63], world.frames[0]])
+        #expect(heard.map { $0.failure } == [nil, .notFound])
+        #expect(throws: Failure.notFound) { _ = try bob.session(world.his) }
+        #expect(try bob.verify().isEmpty)
+    }
+
     /// A call that failed, or did not, on a copy of the world.
     final class Trial {
         let world: World

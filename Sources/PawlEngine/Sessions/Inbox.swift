@@ -10,7 +10,8 @@ final class Inbox {
     /// What a batch gives back could be rolled back after its indices were used.
     private let givesBack: Bool
     private var now: Int64 { outgoing.now }
-    private var open: [SessionHalf: OpenSession] = [:]
+    /// nil: ended by this call, which does not read what it has erased as gone.
+    private var open: [SessionHalf: OpenSession?] = [:]
     /// What is left of sessions that this side has closed, as this call has changed it.
     private var graves: [SessionHalf: Session] = [:]
     private var peers: [RowKey: OpenPeer] = [:]
@@ -316,7 +317,10 @@ final class Inbox {
         guard !decision.outcome.isClosed else { throw .replay }
 
         if sighting == .changed, known != nil { try report(.identityChanged, session) }
-        if let ended { try transaction.erase(ended) }
+        if let ended {
+            try transaction.erase(ended)
+            open.updateValue(nil, forKey: SessionHalf(ended))
+        }
         // From here on nothing is refused.
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
@@ -416,7 +420,7 @@ final class Inbox {
     // MARK: Writing
 
     func finish() throws(Failure) {
-        for session in open.values where session.isChanged { try finish(session) }
+        for case let session? in open.values where session.isChanged { try finish(session) }
         for (row, peer) in peers where peer.isChanged {
             try transaction.put(peer.record, at: row, before: peer.stored, now: now)
         }
