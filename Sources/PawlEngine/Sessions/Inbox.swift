@@ -163,8 +163,8 @@ final class Inbox {
 
     /// A late message of an epoch whose chain is gone: its lane is noted, or a repeat would look like a peer that was
     /// put back.
-    private func noteLate(_ frame: Frame, _ open: OpenSession) throws(Failure) {
-        guard var closed = try closedEpoch(frame, open) else { return }
+    private func note(_ frame: Frame, in closed: ClosedEpoch, _ open: OpenSession) {
+        var closed = closed
         closed.note(frame)
         open.closed.removeAll { $0.epoch == frame.epoch }
         open.closed.append(closed)
@@ -185,13 +185,14 @@ final class Inbox {
         {
             try session.keepHistory()
         }
+        let closed = try opened.source == .closed ? closedEpoch(frame, open) : nil
         if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
             try confirm(entry)
         }
         if !peer.record.isSettled(session.id) {
             peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
         }
-        if opened.source == .closed { try noteLate(frame, open) }
+        if let closed { note(frame, in: closed, open) }
         try session.accept(opened, frame, decision, now: now)
         withExtendedLifetime(opened) {}
         open.isChanged = true
