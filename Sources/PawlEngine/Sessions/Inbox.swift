@@ -220,7 +220,7 @@ final class Inbox {
         let parts = try parts(opened, frame)
         if givesBack, !parts.isEmpty || opened.source == .candidate {
             // An epoch may end here, and what was reserved in it.
-            if let rest = outgoing.reservations.take(session.id) { session.giveBack(rest) }
+            if let rest = outgoing.reservations.forget(session.id) { session.giveBack(rest) }
         }
         let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         withExtendedLifetime(opened) {}
