@@ -30,6 +30,25 @@ import Testing
         #expect(frames.map { index(of: $0) } == Array(0..<40))
     }
 
+    /// A session is closed after indices were reserved for it, and before they are used.
+    @Test func aReservationDoesNotOutliveItsSession() throws {
+        let storage = BusyCommits()
+        let talk = try Talk(on: storage)
+        let session = talk.alice.session
+        let store = try openStore(on: storage.sibling(), clock: talk.clock)
+        // The next batch has a connection.
+        try store.beginBatch().endBatch(commit: false)
+        var batch: Store?
+        storage.state.onCommit = {
+            batch = try? store.beginBatch()
+            try? batch?.closeSession(session)
+        }
+        // It starts over, and the batch is in the way.
+        #expect(throws: Failure.busy(.writer)) { _ = try talk.say("a", in: session, of: store) }
+        try #require(batch).endBatch(commit: true)
+        #expect(throws: Failure.notFound) { _ = try talk.say("b", in: session, of: store) }
+    }
+
     @Test func aCleanCloseGivesTheRestBack() throws {
         let storage = MemoryStorage()
         let talk = try Talk(on: storage)
@@ -172,9 +191,12 @@ private final class Talk {
     }
 }
 
-/// Storage in memory whose next commits of a write meet another writer.
+/// Storage in memory whose next commits of a write meet another writer, or have something happen behind them, once.
 private final class BusyCommits: StoragePort {
-    final class State { var busy = 0 }
+    final class State {
+        var busy = 0
+        var onCommit: (() -> Void)?
+    }
     let state: State
     private let port: any StoragePort
     private var isWriting = false
@@ -189,7 +211,13 @@ private final class BusyCommits: StoragePort {
         isWriting = mode == .write
     }
     func commit() throws(Failure) {
-        guard isWriting, state.busy > 0 else { return try port.commit() }
+        guard isWriting, state.busy > 0 else {
+            try port.commit()
+            let behind = state.onCommit
+            state.onCommit = nil
+            behind?()
+            return
+        }
         state.busy -= 1
         port.rollback()
         throw .busy(.writer)

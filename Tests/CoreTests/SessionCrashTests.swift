@@ -593,17 +593,10 @@ import Testing
 
     /// A damaged row that a message meets on its way refuses it whole: when the row is whole again,
     /// so is the message.
-    @Test(arguments: [RowKind.accountState, .peer, .session])
+    @Test(arguments: [RowKind.accountState, .peer, .session, .epoch])
     func aDamagedRowCostsNoMessage(_ kind: RowKind) throws {
         let world = try Self.world.get()
-        let data = world.bobs.snapshot()
-        let bob = try openStore(on: data)
-        let met = try bob.hear(world.bob, [world.welcome])
-        // Who has never sent is confirmed by nobody.
-        _ = try bob.say(#require(met[0].session), "an answer")
-        let waiting = try openStore(on: world.waitings.snapshot())
-        _ = try waiting.hear(world.alice, [world.answer])
-        let confirming = try waiting.say(world.fresh, "confirms")
+        let (bob, frame, message) = try kind == .epoch ? late(world) : confirming(world)
         let before = try bob.picture()
 
         var whole: [(RowKey, SecretBuffer)] = []
@@ -617,15 +610,56 @@ import Testing
             }
         }
         #expect(!whole.isEmpty)
-        let refused = try bob.hear(world.bob, [confirming])
+        let refused = try bob.hear(world.bob, [frame])
         #expect(refused[0].failure == .corrupt(.record))
         try bob.transact(.write) { (transaction) throws(Failure) in
             for (row, value) in whole { transaction.putRaw(row, value) }
         }
         #expect(try bob.picture() == before)
-        let heard = try bob.hear(world.bob, [confirming])
+        let heard = try bob.hear(world.bob, [frame])
         #expect(heard[0].failure == nil)
-        #expect(withExtendedLifetime(heard) { text(heard[0].message) } == "confirms")
+        #expect(withExtendedLifetime(heard) { text(heard[0].message) } == message)
+    }
+
+    /// Bob, and a message that confirms a session that he has accepted.
+    private func confirming(_ world: World) throws -> (Store, frame: [UInt8], String) {
+        let bob = try openStore(on: world.bobs.snapshot())
+        let met = try bob.hear(world.bob, [world.welcome])
+        // Who has never sent is confirmed by nobody.
+        _ = try bob.say(#require(met[0].session), "an answer")
+        let waiting = try openStore(on: world.waitings.snapshot())
+        _ = try waiting.hear(world.alice, [world.answer])
+        return (bob, try waiting.say(world.fresh, "confirms"), "confirms")
+    }
+
+    /// Bob, who sends in a session that he has started, and a message of another, late from an epoch that is over.
+    private func late(_ world: World) throws -> (Store, frame: [UInt8], String) {
+        let alice = try openStore(on: world.finished.snapshot())
+        let bob = try openStore(on: world.answered.snapshot())
+        let frames = [world.frames[1], world.parts[2], try alice.say(world.hers, "goes on")]
+        for one in try bob.hear(world.bob, frames) { #expect(one.failure == nil) }
+        _ = try bob.start(world.bob, alice.bundle(world.alice).bytes, with: "alice")
+        return (bob, world.frames[0], "message 0")
+    }
+
+    /// A name has room for 64 sessions, so a fresh one may end that of a former identity. The call that does it
+    /// does not bring it back.
+    @Test func whatACallHasEndedTakesNoFrame() throws {
+        let world = try Self.world.get()
+        let bob = try openStore(on: world.bobs.snapshot())
+        let rows = try bob.createPackage(world.bob, lifetime: Backoff.hour, oneTimeKeys: 0)
+        let package = array(rows[0].bytes)
+        let welcomes = try (0..<64).map { _ in
+            let stranger = try openStore(on: MemoryStorage())
+            let account = try withText("alice") { try stranger.createAccount(named: $0) }
+            return try stranger.say(stranger.start(account, package), "it is me")
+        }
+        let first = try bob.hear(world.bob, welcomes.dropLast())
+        #expect(first.allSatisfy { $0.failure == nil })
+        let heard = try bob.hear(world.bob, [welcomes[63], world.frames[0]])
+        #expect(heard.map { $0.failure } == [nil, .notFound])
+        #expect(throws: Failure.notFound) { _ = try bob.session(world.his) }
+        #expect(try bob.verify().isEmpty)
     }
 
     /// A call that failed, or did not, on a copy of the world.
@@ -780,8 +814,10 @@ extension Store {
         return (rows[0].id, array(rows[0].bytes) + array(rows[1].bytes))
     }
 
-    fileprivate func start(_ account: Identifier, _ bundle: [UInt8]) throws -> Identifier {
-        try withText("bob") { name in
+    fileprivate func start(
+        _ account: Identifier, _ bundle: [UInt8], with peer: String = "bob"
+    ) throws -> Identifier {
+        try withText(peer) { name in
             try bundle.withUnsafeBytes { try startSession(account, peer: name, $0) }
         }
     }

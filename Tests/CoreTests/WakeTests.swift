@@ -243,4 +243,52 @@ import Testing
         }
         #expect(woven >= 9)
     }
+
+    // MARK: The end
+
+    /// A host that closes its store when it is asked for the time or told of items, and is gone then.
+    private final class Host: Clock {
+        weak var store: Store?
+        var closesWhenTold = false
+        var closesWhenAsked = false
+        private var isGone = false
+        private(set) var lateCalls = 0
+
+        func now() -> Int64 {
+            called(closesWhenAsked)
+            return 1
+        }
+        func itemsReady() { called(closesWhenTold) }
+
+        private func called(_ closes: Bool) {
+            if isGone { lateCalls += 1 }
+            guard closes else { return }
+            (closesWhenAsked, closesWhenTold) = (false, false)
+            store?.close { self.isGone = true }
+        }
+    }
+
+    /// Signals when the last that has it lets it go.
+    private final class Farewell {
+        let isOver = DispatchSemaphore(value: 0)
+        deinit { isOver.signal() }
+    }
+
+    /// A runner whose store was closed in a callback of its own calls nobody any more.
+    @Test(arguments: [false, true])
+    func aRunnerEndsWithItsStore(isAsked: Bool) throws {
+        let host = Host()
+        let store = try openStore(on: MemoryStorage(), clock: host)
+        try OutboxTests.enqueue(store, (session: 1, text: "to be taken"))
+        host.store = store
+        (host.closesWhenAsked, host.closesWhenTold) = (isAsked, !isAsked)
+        var farewell: Farewell? = Farewell()
+        let isOver = try #require(farewell).isOver
+        try store.startRunner { [farewell] in
+            withExtendedLifetime(farewell) { host.itemsReady() }
+        }
+        farewell = nil
+        isOver.wait()
+        #expect(host.lateCalls == 0)
+    }
 }

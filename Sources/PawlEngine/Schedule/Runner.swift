@@ -79,7 +79,8 @@ package final class Runner {
             do throws(Failure) {
                 let found = try look()
                 failures = 0
-                if found.hasItems { itemsReady() }
+                // The host may have closed the store in a callback of what ran.
+                if found.hasItems, !isOver { itemsReady() }
                 sleep(until: found.next)
             } catch {
                 if case .closed = error { break }
@@ -115,7 +116,11 @@ package final class Runner {
 
     private func sleep(until due: Int64?) {
         guard let waker else { return doze(until: due) }
-        try? lock.withLock { waker.set(due, now: store.now) }
+        try? lock.withLock {
+            // It is readable, and the clock may be gone with the store.
+            guard !isNudged else { return }
+            waker.set(due, now: store.now)
+        }
         waker.wait(-1)
     }
 

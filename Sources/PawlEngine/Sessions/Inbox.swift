@@ -10,7 +10,8 @@ final class Inbox {
     /// What a batch gives back could be rolled back after its indices were used.
     private let givesBack: Bool
     private var now: Int64 { outgoing.now }
-    private var open: [SessionHalf: OpenSession] = [:]
+    /// nil: ended by this call, which does not read what it has erased as gone.
+    private var open: [SessionHalf: OpenSession?] = [:]
     /// What is left of sessions that this side has closed, as this call has changed it.
     private var graves: [SessionHalf: Session] = [:]
     private var peers: [RowKey: OpenPeer] = [:]
@@ -162,8 +163,8 @@ final class Inbox {
 
     /// A late message of an epoch whose chain is gone: its lane is noted, or a repeat would look like a peer that was
     /// put back.
-    private func noteLate(_ frame: Frame, _ open: OpenSession) throws(Failure) {
-        guard var closed = try closedEpoch(frame, open) else { return }
+    private func note(_ frame: Frame, in closed: ClosedEpoch, _ open: OpenSession) {
+        var closed = closed
         closed.note(frame)
         open.closed.removeAll { $0.epoch == frame.epoch }
         open.closed.append(closed)
@@ -184,13 +185,14 @@ final class Inbox {
         {
             try session.keepHistory()
         }
+        let closed = try opened.source == .closed ? closedEpoch(frame, open) : nil
         if isConfirming, let entry = peer.record.entry(session.id), !entry.isConfirmed {
             try confirm(entry)
         }
         if !peer.record.isSettled(session.id) {
             peer.change { $0.heard(session.id, withWelcome: !isConfirming) }
         }
-        if opened.source == .closed { try noteLate(frame, open) }
+        if let closed { note(frame, in: closed, open) }
         try session.accept(opened, frame, decision, now: now)
         withExtendedLifetime(opened) {}
         open.isChanged = true
@@ -218,7 +220,7 @@ final class Inbox {
         let parts = try parts(opened, frame)
         if givesBack, !parts.isEmpty || opened.source == .candidate {
             // An epoch may end here, and what was reserved in it.
-            if let rest = outgoing.reservations.take(session.id) { session.giveBack(rest) }
+            if let rest = outgoing.reservations.forget(session.id) { session.giveBack(rest) }
         }
         let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         withExtendedLifetime(opened) {}
@@ -316,7 +318,10 @@ final class Inbox {
         guard !decision.outcome.isClosed else { throw .replay }
 
         if sighting == .changed, known != nil { try report(.identityChanged, session) }
-        if let ended { try transaction.erase(ended) }
+        if let ended {
+            try transaction.erase(ended)
+            open.updateValue(nil, forKey: SessionHalf(ended))
+        }
         // From here on nothing is refused.
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)
         shared.replace(by: peer)
@@ -416,7 +421,7 @@ final class Inbox {
     // MARK: Writing
 
     func finish() throws(Failure) {
-        for session in open.values where session.isChanged { try finish(session) }
+        for case let session? in open.values where session.isChanged { try finish(session) }
         for (row, peer) in peers where peer.isChanged {
             try transaction.put(peer.record, at: row, before: peer.stored, now: now)
         }

@@ -124,6 +124,8 @@ package final class Reservations {
     let making = Lock()
     private var arena: KeyArena?
     private var entries: [Identifier: Entry] = [:]
+    /// For whom a place was found last; nil: forgotten since.
+    private var latest: Identifier?
     private var slots: [Identifier?] = []
     private var hand = 0
     private let laneKey: SecretBuffer
@@ -171,12 +173,11 @@ package final class Reservations {
 
     /// The session is still what it was; if it has another epoch, what is left here is skipped.
     func confirm(_ session: Identifier, epoch: UInt32) {
-        let isOver: Bool? = try? lock.withLock {
-            guard let entry = entries[session], entry.terms.epoch == epoch else { return true }
+        try? lock.withLock {
+            guard let entry = entries[session] else { return }
+            guard entry.terms.epoch == epoch else { return _ = remove(session) }
             entry.checked = platform_monotonic_ns()
-            return false
         }
-        if isOver == true { forget(session) }
     }
 
     /// The peer has answered.
@@ -184,17 +185,27 @@ package final class Reservations {
         try? lock.withLock { entries[session]?.dropWelcome() }
     }
 
-    /// Takes a session's reservation out, to be given back or dropped.
+    /// Takes a session's reservation out, to be given back.
     func take(_ session: Identifier) -> Rest? {
+        let rest: Rest?? = try? lock.withLock { remove(session) }
+        return rest ?? nil
+    }
+
+    /// The same when the session is not what it was: one that is being made does not count, either.
+    @discardableResult
+    func forget(_ session: Identifier) -> Rest? {
         let rest: Rest?? = try? lock.withLock {
-            guard let entry = entries.removeValue(forKey: session) else { return nil }
-            slots[entry.slot] = nil
-            return Rest(entry)
+            if latest == session { latest = nil }
+            return remove(session)
         }
         return rest ?? nil
     }
 
-    package func forget(_ session: Identifier) { _ = take(session) }
+    private func remove(_ session: Identifier) -> Rest? {
+        guard let entry = entries.removeValue(forKey: session) else { return nil }
+        slots[entry.slot] = nil
+        return Rest(entry)
+    }
 
     /// Takes all out, and wipes the keys.
     func takeAll() -> [Rest] {
@@ -214,6 +225,7 @@ package final class Reservations {
         try lock.withLock { () throws(Failure) in
             let arena = if let arena { arena } else { try KeyArena(keys: 3 * Self.capacity) }
             self.arena = arena
+            latest = session
             var size = Self.sizes.lowerBound
             var evicted: Rest?
             var chain: Chain?
@@ -260,12 +272,13 @@ package final class Reservations {
         }
     }
 
-    /// What was reserved for a session counts from now on. The caller holds `making`.
+    /// What was reserved for a session counts from now on, unless it was forgotten. The caller holds `making`.
     func insert(_ session: Session, at place: Place, lane: UInt64) throws(Failure) {
         let terms = try Terms(session, lane: lane)
         try lock.withLock { () throws(Failure) in
             // Taken out and wiped with all others in the meantime: the store is being closed.
             guard slots.indices.contains(place.slot) else { throw .closed(.closed) }
+            guard latest == session.id else { return }
             entries[session.id] = Entry(session, place, terms)
             slots[place.slot] = session.id
         }
