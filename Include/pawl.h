@@ -539,7 +539,7 @@ pawl_status pawl_stream_write(pawl_stream *stream, const void *bytes, size_t siz
 /* All was written: keeps what is in the archive, durably. PAWL_CORRUPT: something is missing at its end; nothing is kept.
  * Since ABI 1. */
 pawl_status pawl_stream_finish(pawl_stream *stream);
-/* At any time. Since ABI 1. */
+/* At any time: as of the last call that has returned. Since ABI 1. */
 pawl_status pawl_stream_report(pawl_stream *stream, pawl_archive_report *report);
 /* Frees a stream. An import that was not finished has not happened. NULL is allowed; from inside a callback of its store it
  * does nothing. Since ABI 1. */

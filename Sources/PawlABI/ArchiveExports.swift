@@ -69,7 +69,7 @@ public func pawl_stream_report(
     let target = cleared(report)
     return boundary { () throws(Failure) in
         guard let stream = object(stream, as: ArchiveStream.self) else { throw .misuse(.null) }
-        let found = stream.report
+        let found = try stream.report()
         try fill(report, target) { (report) in
             report.credentials = found.credentials
             report.imported = found.imported

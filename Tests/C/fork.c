@@ -7,6 +7,7 @@ static pawl_scope scope;
 static struct inherited {
     pawl_store *store, *batch;
     pawl_view *view;
+    pawl_stream *stream;
     const char *path;
 } inherited;
 
@@ -42,10 +43,22 @@ static void refuse_everything(pawl_store *handle) {
     CHECK(view == NULL && batch == NULL);
 }
 
+static void refuse_stream(pawl_stream *stream) {
+    char out[1];
+    size_t size = 0;
+    pawl_archive_report report = PAWL_INIT(pawl_archive_report);
+    FORKED(pawl_stream_read(stream, out, sizeof out, &size));
+    FORKED(pawl_stream_write(stream, out, sizeof out));
+    FORKED(pawl_stream_finish(stream));
+    FORKED(pawl_stream_report(stream, &report));
+    pawl_stream_close(stream);
+}
+
 static void as_a_child(void *commits) {
     alarm(20);
     refuse_everything(inherited.store);
     refuse_everything(inherited.batch);
+    refuse_stream(inherited.stream);
     if (commits != NULL) {
         FORKED(pawl_batch_commit(inherited.batch));
         pawl_store_close(inherited.store);
@@ -58,9 +71,11 @@ static void as_a_child(void *commits) {
 
 static void child_is_refused(setup *s) {
     if (s->has_vault) return; /* a batch cannot put there; the rest is the same code */
+    pawl_key key = raw_key();
     MUST(put(s->store, &scope, "n", "old"));
     for (int commits = 0; commits < 2; commits++) {
         inherited = (struct inherited){.store = s->store};
+        MUST(pawl_export_begin(s->store, NULL, 0, &key, &inherited.stream));
         MUST(pawl_credential_get(s->store, &scope, "n", 1, &inherited.view));
         MUST(pawl_batch_begin(s->store, &inherited.batch));
         MUST(put(inherited.batch, &scope, "before", "in batch"));
@@ -72,6 +87,7 @@ static void child_is_refused(setup *s) {
         HOLDS(s->store, &scope, "after", "in batch");
         LACKS(s->store, &scope, "child");
         pawl_view_close(inherited.view);
+        pawl_stream_close(inherited.stream);
         setup_reopen(s);
         HOLDS(s->store, &scope, "after", "in batch");
         MUST(pawl_credential_delete_all(s->store, &scope, 0, NULL));

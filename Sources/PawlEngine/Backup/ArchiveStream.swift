@@ -2,17 +2,26 @@ package import PawlCore
 package import PawlCrypto
 package import PawlStore
 
-/// An archive that is being written or read: for one thread at a time, and for others after it.
+/// An archive that is being written or read: for one thread at a time, and for others after it. That one works under no
+/// lock, for a vault may be asked.
 package final class ArchiveStream {
     package let store: Store
-    private let lock = Lock()
     private let direction: Direction
-    /// Why it ended, if it did not end well.
-    private var failure: Failure?
+    private let lock = Lock()
+    /// Guarded by `lock`, as is what the last call left.
+    private var state = State.idle
+    private var last = Archive.Report()
 
     private enum Direction {
         case out(Export)
         case into(Import)
+    }
+
+    private enum State {
+        case idle
+        /// A caller has it for itself.
+        case busy
+        case over(Failure)
     }
 
     /// Of all credentials, of a user's, or of one scope's.
@@ -52,44 +61,57 @@ package final class ArchiveStream {
 
     /// All was written: what is in the archive is kept.
     package func finish() throws(Failure) {
-        try run { (direction) throws(Failure) in
+        try run(then: .over(.closed(.closed))) { (direction) throws(Failure) in
             guard case .into(let reading) = direction else { throw .misuse(.handle) }
             try reading.finish()
-            failure = .closed(.closed)
         }
     }
 
-    package var report: Archive.Report {
-        let report: Archive.Report? = try? lock.withLock {
-            switch direction {
-            case .out(let export): export.report
-            case .into(let reading): reading.report
-            }
-        }
-        return report ?? .init()
+    /// As of the last call that has returned.
+    package func report() throws(Failure) -> Archive.Report {
+        guard !store.shared.lifecycle.isForked else { throw .closed(.forked) }
+        return try lock.withLock { last }
     }
 
     /// What was not finished has not happened.
     package func close() {
-        try? lock.withLock {
-            if failure == nil { failure = .closed(.closed) }
-            if case .into(let reading) = direction { reading.abandon() }
-        }
+        try? run(then: .over(.closed(.closed))) { _ in abandon() }
     }
 
     /// What fails once fails from then on, but for a call that could not be meant.
-    private func run(_ body: (Direction) throws(Failure) -> Void) throws(Failure) {
+    private func run(
+        then next: State = .idle, _ body: (Direction) throws(Failure) -> Void
+    ) throws(Failure) {
         try lock.withLock { () throws(Failure) in
-            if let failure { throw failure }
-            do throws(Failure) {
-                try body(direction)
-            } catch {
-                guard error != .misuse(.handle) else { throw error }
-                failure = error
-                if case .into(let reading) = direction { reading.abandon() }
-                throw error
-            }
+            while case .busy = state { lock.wait() }
+            if case .over(let failure) = state { throw failure }
+            state = .busy
         }
+        do throws(Failure) {
+            try body(direction)
+        } catch {
+            let isMeant = error != .misuse(.handle)
+            if isMeant { abandon() }
+            leave(isMeant ? .over(error) : .idle)
+            throw error
+        }
+        leave(next)
+    }
+
+    private func leave(_ next: State) {
+        try? lock.withLock {
+            state = next
+            last =
+                switch direction {
+                case .out(let export): export.report
+                case .into(let reading): reading.report
+                }
+            lock.wakeAll()
+        }
+    }
+
+    private func abandon() {
+        if case .into(let reading) = direction { reading.abandon() }
     }
 }
 
