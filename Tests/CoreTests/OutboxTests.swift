@@ -161,7 +161,7 @@ import Testing
                 let items = [
                     OutboxItem.frame(
                         body, count: 0, session: session, account: account, peer: peer),
-                    .request(5, account: account, session: nil, peer: peer),
+                    .request(4, account: account, session: nil, peer: peer),
                     .event(6, count: 1 << 40, account: account, session: session, peer: peer),
                 ]
                 let kinds = [OutboxLane.Kind.frames, .requests, .events]
@@ -182,6 +182,28 @@ import Testing
                                     try OutboxItem(decoding: SecretBuffer(copying: $0))
                                 }
                             }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Who answers a request goes by its number, and is heard in its lane alone. One of a newer Pawl may be in either.
+    @Test func requestsStayInTheirLanes() throws {
+        let account = Self.identifier(1)
+        try Self.withPeer { peer in
+            for what in UInt32(0)...13 {
+                let isOfBackup = (5...12).contains(what)
+                let request = OutboxItem.request(what, account: account, session: nil, peer: peer)
+                let backup = OutboxItem.backup(what, count: 1, account: account, body: .empty)
+                for (item, fits) in [(request, !isOfBackup), (backup, what > 4)] {
+                    let buffer = try item.encoded(created: 0)
+                    if fits {
+                        #expect(try OutboxItem(decoding: buffer).what == what)
+                    } else {
+                        #expect(throws: Failure.corrupt(.record)) {
+                            try OutboxItem(decoding: buffer)
                         }
                     }
                 }

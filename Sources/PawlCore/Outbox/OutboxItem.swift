@@ -34,6 +34,26 @@ package struct OutboxLane: Hashable {
     }
 }
 
+/// What a request in the outbox asks for; the numbers are those of the header.
+package enum Request: UInt32 {
+    case package = 1
+    case publish = 2
+    case publishKeys = 3
+    case readBack = 4
+}
+
+/// The same of a backup.
+package enum BackupAsk: UInt32 {
+    case version = 5
+    case escrow = 6
+    case create = 7
+    case delete = 8
+    case put = 9
+    case page = 10
+    case item = 11
+    case secret = 12
+}
+
 /// What the host is to deliver, do or note, as stored. The fields borrow from the buffer that was decoded,
 /// which the item keeps, or from the arguments of the call that made it.
 ///
@@ -125,6 +145,14 @@ package struct OutboxItem {
         peer = name.isEmpty ? nil : try Identity(keys: keys, name: name)
         body = reader.rest()
         owner = buffer
+        // Each kind is answered in its own way; what is above both is a newer Pawl's.
+        let isElsewhere =
+            switch lane.kind {
+            case .requests: BackupAsk(rawValue: what) != nil
+            case .backup: what < BackupAsk.version.rawValue
+            default: false
+            }
+        guard !isElsewhere else { throw .corrupt(.record) }
     }
 
     package func encoded(created: Int64) throws(Failure) -> SecretBuffer {

@@ -229,26 +229,6 @@ enum BackupEvent: UInt32 {
     case finding = 17
 }
 
-/// What a request in the outbox asks for; the numbers are those of the header.
-enum Request: UInt32 {
-    case package = 1
-    case publish = 2
-    case publishKeys = 3
-    case readBack = 4
-}
-
-/// The same of a backup.
-package enum BackupAsk: UInt32 {
-    case version = 5
-    case escrow = 6
-    case create = 7
-    case delete = 8
-    case put = 9
-    case page = 10
-    case item = 11
-    case secret = 12
-}
-
 /// What is wrong with what a server shows; the numbers are those of the header.
 enum BackupFinding: UInt64 {
     case rolledBack = 1

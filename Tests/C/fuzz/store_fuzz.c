@@ -360,6 +360,10 @@ static void look_at_lists(pawl_store *store) {
 }
 
 static void answer(pawl_store *store, const pawl_view *items, size_t row, const pawl_item *item) {
+    if (item->what > PAWL_REQUEST_BACKUP_SECRET) {
+        (void)TRY(pawl_outbox_ack(store, &item->seq, 1)); /* a newer Pawl's */
+        return;
+    }
     if (item->what < PAWL_REQUEST_BACKUP_VERSION || item->what > PAWL_REQUEST_BACKUP_SECRET) {
         pawl_package package = PAWL_INIT(pawl_package);
         for (size_t i = 0; i < 1000 && pawl_view_item_package(items, row, i, &package) == PAWL_OK; i++) {}
