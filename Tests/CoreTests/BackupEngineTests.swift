@@ -239,6 +239,12 @@ import Testing
         #expect(try #require(host.restored).findings > 0)
         // What is good among it is taken.
         #expect(try host.store.secret("updated") == "newest")
+        // And what was not shown may come back.
+        try host.store.commandBackup(
+            host.account, .reset(secret: BackupHost.secret(9), escrow: false))
+        try host.run(server)
+        #expect(server.versions.count == 2)
+        #expect(try host.report.active.generation == 2 && host.report.pending == 0)
     }
 
     /// Who has written knows what it wrote, before it ever restored.

@@ -161,11 +161,7 @@ extension Backup {
             now.failures = 0
             restore = nil
             guard let next else {
-                if now.progress.isWhole {
-                    whole = now.version.hash
-                } else if whole == now.version.hash {
-                    whole = .none
-                }
+                if now.progress.isWhole { whole = now.version.hash } else { doubt(now.version) }
                 return turn.outcome.events.append(.restored(now.progress))
             }
             now.cursor = next
@@ -176,6 +172,11 @@ extension Backup {
         }
         restore = now
         loseIfGone(answer)
+    }
+
+    /// A restore has not brought all that is in it, so it may be the only one that has the rest.
+    package mutating func doubt(_ version: BackupVersion) {
+        if whole == version.hash { whole = .none }
     }
 
     private mutating func fetched(_ place: Identifier, _ answer: Answer, _ turn: inout Turn) {

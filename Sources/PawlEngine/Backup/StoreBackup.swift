@@ -188,6 +188,10 @@ extension Store {
                 try transaction.step(
                     item.account, &machine, .answered(item.count, answer),
                     check: restored?.check)
+                if let check = restored?.check, check.count > 0, let shown = check.shown {
+                    machine.doubt(shown.version)
+                    transaction.backups.machines[item.account] = machine
+                }
             }
             try transaction.settle(seq)
         }
