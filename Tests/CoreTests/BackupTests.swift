@@ -791,7 +791,7 @@ private func version(
         let listed = try item(number: 2).entry
         func findings(
             _ shown: BackupShown, writer: Int = 1, counter: UInt64? = 5
-        ) throws -> [BackupManifest.Finding] {
+        ) throws -> [BackupFinding] {
             let stored = try shown.encoded()
             var shown = try BackupShown(decoding: stored)
             let first = shown.compare(listed, of: subject(writer))
@@ -801,23 +801,26 @@ private func version(
         #expect(try findings(item(number: 2).shown).isEmpty)
         // Worse, from before; of another writer, whose listing has it, or not.
         let worse = try item(writer: 3, number: 1, first: 6).shown
-        #expect(try findings(worse, counter: 1) == [.older(listed.place), .unlisted(listed.place)])
+        #expect(
+            try findings(worse, counter: 1) == [
+                BackupFinding(.older, listed.place), BackupFinding(.unlisted, listed.place),
+            ])
         // Better, and as good: a server may go by less than the whole rank, and keeps what came first.
         for first in [4, 5] as [UInt32] {
             for writer in 3...20 {
                 let other = try item(writer: writer, number: 1, first: first).shown
-                #expect(try findings(other) == [.inserted(listed.place)])
+                #expect(try findings(other) == [BackupFinding(.inserted, listed.place)])
             }
         }
         // Of this writer, where it listed another; newer than its manifest; without any.
         let other = try item(number: 3, first: 4).shown
-        #expect(try findings(other) == [.swapped(listed.place)])
-        #expect(try findings(other, counter: 3) == [.unlisted(listed.place)])
-        #expect(try findings(other, counter: nil) == [.unlisted(listed.place)])
+        #expect(try findings(other) == [BackupFinding(.swapped, listed.place)])
+        #expect(try findings(other, counter: 3) == [BackupFinding(.unlisted, listed.place)])
+        #expect(try findings(other, counter: nil) == [BackupFinding(.unlisted, listed.place)])
         // Of a writer that never listed this place.
-        #expect(try findings(other, writer: 9) == [.inserted(listed.place)])
+        #expect(try findings(other, writer: 9) == [BackupFinding(.inserted, listed.place)])
         // The same number with other content.
-        #expect(try findings(item(number: 2, "y").shown) == [.swapped(listed.place)])
+        #expect(try findings(item(number: 2, "y").shown) == [BackupFinding(.swapped, listed.place)])
     }
 
     @Test func listingsAreBound() throws {
@@ -860,21 +863,21 @@ private func version(
         let one = try manifest(1, counter: 5)
         let two = try manifest(2, counter: 8, others: [.init(writer: subject(1), counter: 5)])
         #expect(writers.look(at: [one, two]).isEmpty)
-        #expect(writers.look(at: [one]) == [.withheld(subject(2), known: 8)])
+        #expect(writers.look(at: [one]) == [BackupFinding(.withheld, subject(2))])
         let back = try manifest(1, counter: 4)
-        #expect(writers.look(at: [back, two]) == [.rolledBack(subject(1), to: 4, known: 5)])
+        #expect(writers.look(at: [back, two]) == [BackupFinding(.rolledBack, subject(1))])
         // A first look, and what the other one tells.
         var fresh = BackupWriters()
-        #expect(fresh.look(at: [back, two]) == [.rolledBack(subject(1), to: 4, known: 5)])
+        #expect(fresh.look(at: [back, two]) == [BackupFinding(.rolledBack, subject(1))])
         var alone = BackupWriters()
-        #expect(alone.look(at: [two]) == [.withheld(subject(1), known: 5)])
+        #expect(alone.look(at: [two]) == [BackupFinding(.withheld, subject(1))])
         #expect(alone.look(at: [one, two]).isEmpty)
         // Two stores of one account.
         let hash = try version("1", 1).hash
         let first = try manifest(1, counter: 6, root: hash)
         let forked = try manifest(1, counter: 6, root: version("1", 2).hash)
         #expect(writers.look(at: [first, two]).isEmpty)
-        #expect(writers.look(at: [forked, two]) == [.forked(subject(1), counter: 6)])
+        #expect(writers.look(at: [forked, two]) == [BackupFinding(.forked, subject(1))])
         #expect(writers.others(than: subject(1)) == [.init(writer: subject(2), counter: 8)])
         let bytes = try array(writers.encoded())
         #expect(

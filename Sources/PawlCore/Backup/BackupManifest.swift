@@ -187,29 +187,43 @@ package struct BackupManifest: Equatable {
         withExtendedLifetime((message, keys)) {}
         return next
     }
+}
 
-    // MARK: Checks
-
-    /// What is wrong with what a server shows.
-    package enum Finding: Hashable {
+/// What is wrong with what a server shows, and where.
+package struct BackupFinding: Hashable {
+    /// The numbers are those of the header.
+    package enum Kind: UInt64 {
         /// A writer's manifest is older than one that is known.
-        case rolledBack(Identifier, to: UInt64, known: UInt64)
+        case rolledBack = 1
         /// Two manifests of a writer with one counter: one of its stores was put back to an old copy.
-        case forked(Identifier, counter: UInt64)
+        case forked = 2
         /// A writer's manifest is known and not shown.
-        case withheld(Identifier, known: UInt64)
+        case withheld = 3
         /// The pages are not those that the manifest binds.
-        case listing(Identifier)
+        case listing = 4
         /// Nothing is at the place of an item.
-        case omitted(Identifier)
+        case omitted = 5
         /// What is at the place is worse than what was put there: from an older state.
-        case older(Identifier)
+        case older = 6
         /// An item stands for another one.
-        case swapped(Identifier)
+        case swapped = 7
         /// Its writer knows nothing of it.
-        case inserted(Identifier)
+        case inserted = 8
         /// Newer than its writer's manifest: on its way, or the manifest is withheld.
-        case unlisted(Identifier)
+        case unlisted = 9
+        /// It is not sealed for this place with the version's key.
+        case undecryptable = 10
+        /// It is none, or of no kind that is known here.
+        case malformed = 11
+    }
+
+    package let kind: Kind
+    /// A writer's of the first four, else an item's place.
+    package let id: Identifier
+
+    package init(_ kind: Kind, _ id: Identifier) {
+        self.kind = kind
+        self.id = id
     }
 }
 
@@ -243,8 +257,8 @@ package struct BackupWriters: Equatable {
     }
 
     /// All that a server shows at one time. Nothing that was known is forgotten, whatever it shows.
-    package mutating func look(at manifests: [BackupManifest]) -> [BackupManifest.Finding] {
-        var findings: [BackupManifest.Finding] = []
+    package mutating func look(at manifests: [BackupManifest]) -> [BackupFinding] {
+        var findings: [BackupFinding] = []
         for manifest in manifests {
             for other in manifest.others { note(other.writer, other.counter, .none) }
         }
@@ -256,7 +270,7 @@ package struct BackupWriters: Equatable {
             }
         }
         for (writer, known) in known where !manifests.contains(where: { $0.writer == writer }) {
-            findings.append(.withheld(writer, known: known.counter))
+            findings.append(BackupFinding(.withheld, writer))
         }
         return findings
     }
@@ -266,18 +280,18 @@ package struct BackupWriters: Equatable {
         note(writer, counter, root)
     }
 
-    private func compare(_ manifest: BackupManifest) -> BackupManifest.Finding? {
+    private func compare(_ manifest: BackupManifest) -> BackupFinding? {
         guard let place = known.firstIndex(where: { $0.writer == manifest.writer }) else {
             return nil
         }
         let old = known[place].known
         if manifest.counter < old.counter {
-            return .rolledBack(manifest.writer, to: manifest.counter, known: old.counter)
+            return BackupFinding(.rolledBack, manifest.writer)
         }
         guard manifest.counter == old.counter, old.root != .none, old.root != manifest.root else {
             return nil
         }
-        return .forked(manifest.writer, counter: manifest.counter)
+        return BackupFinding(.forked, manifest.writer)
     }
 
     /// Too many writers are not remembered: nobody has so many accounts.

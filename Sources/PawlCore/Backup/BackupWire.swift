@@ -278,20 +278,20 @@ package struct BackupShown {
     /// What is wrong with it, where `writer` listed `entry`.
     package mutating func compare(
         _ entry: BackupManifest.Entry, of writer: Identifier
-    ) -> BackupManifest.Finding? {
+    ) -> BackupFinding? {
         if self.writer == writer, number == entry.number, rank == entry.rank {
             standing = .listed
             return nil
         }
-        if entry.rank.isBetter(than: rank) { return .older(entry.place) }
+        if entry.rank.isBetter(than: rank) { return BackupFinding(.older, entry.place) }
         if self.writer == writer, standing == .unlisted { standing = .other }
         return nil
     }
 
     /// The same when all of its writer's listing was seen; `counter`: of its manifest, nil if there is none.
-    package func finding(at place: Identifier, counter: UInt64?) -> BackupManifest.Finding? {
+    package func finding(at place: Identifier, counter: UInt64?) -> BackupFinding? {
         if standing == .listed { return nil }
-        guard let counter, number < counter else { return .unlisted(place) }
-        return standing == .other ? .swapped(place) : .inserted(place)
+        guard let counter, number < counter else { return BackupFinding(.unlisted, place) }
+        return BackupFinding(standing == .other ? .swapped : .inserted, place)
     }
 }

@@ -171,7 +171,7 @@ extension Store {
                 number &+= 1
             }
             if root != manifest.root || count != manifest.count {
-                check.note(.listing(manifest.writer))
+                check.note(BackupFinding(.listing, manifest.writer))
             }
         }
         var last: RowKey?
@@ -216,7 +216,7 @@ extension Store {
         var (start, isLeft) = (0, true)
         while isLeft {
             let most = try background.share(of: Self.lookSize, atLeast: Self.leastRows)
-            var findings: [BackupManifest.Finding] = []
+            var findings: [BackupFinding] = []
             (page, isLeft) = try transact(.write, .relaxed) { (transaction) throws(Failure) in
                 if try transaction.item(incoming.seq) != nil {
                     try transaction.renewLease(incoming.item.lane, incoming.seq, now: now())
@@ -294,7 +294,7 @@ struct RestoreCheck {
     static let limit: UInt64 = 16
 
     private(set) var count: UInt64
-    private(set) var findings: [(BackupFinding, Identifier)] = []
+    private(set) var findings: [BackupFinding] = []
     var writers: UInt64 = 0
     var asOf: Int64 = 0
     /// To be remembered.
@@ -303,20 +303,10 @@ struct RestoreCheck {
     /// So many were told before.
     init(after count: UInt64) { self.count = count }
 
-    mutating func note(_ finding: BackupManifest.Finding) {
+    mutating func note(_ finding: BackupFinding) {
         count &+= 1
         guard count <= Self.limit else { return }
-        switch finding {
-        case .rolledBack(let writer, _, _): findings.append((.rolledBack, writer))
-        case .forked(let writer, _): findings.append((.forked, writer))
-        case .withheld(let writer, _): findings.append((.withheld, writer))
-        case .listing(let writer): findings.append((.listing, writer))
-        case .omitted(let place): findings.append((.omitted, place))
-        case .older(let place): findings.append((.older, place))
-        case .swapped(let place): findings.append((.swapped, place))
-        case .inserted(let place): findings.append((.inserted, place))
-        case .unlisted(let place): findings.append((.unlisted, place))
-        }
+        findings.append(finding)
     }
 }
 
@@ -372,11 +362,11 @@ extension Transaction {
         switch part {
         case .undecryptable:
             progress.undecryptable &+= 1
-            if progress.bad <= RestoreCheck.limit { try tell(.undecryptable, place, account) }
+            try tell(BackupFinding(.undecryptable, place), progress, account)
         case .malformed, .item(_, _, nil):
             if case .item(_, let shown, _) = part { try show(shown, at: place, incoming) }
             progress.malformed &+= 1
-            if progress.bad <= RestoreCheck.limit { try tell(.malformed, place, account) }
+            try tell(BackupFinding(.malformed, place), progress, account)
         case .seen(let part, let bytes):
             if incoming.isRestore { try put(.backupSeen(account, part), bytes) }
         case .item(_, let shown, .gone):
@@ -393,15 +383,21 @@ extension Transaction {
         }
     }
 
+    private func tell(
+        _ finding: BackupFinding, _ progress: Backup.Progress, _ account: Identifier
+    ) throws(Failure) {
+        if progress.bad <= RestoreCheck.limit { try tell(finding, account) }
+    }
+
     /// Holds what was shown against what its writer says.
     fileprivate func compare(
         _ entries: ArraySlice<BackupManifest.Entry>, of writer: Identifier, _ account: Identifier
-    ) throws(Failure) -> [BackupManifest.Finding] {
-        var findings: [BackupManifest.Finding] = []
+    ) throws(Failure) -> [BackupFinding] {
+        var findings: [BackupFinding] = []
         for entry in entries {
             let row = RowKey.backupShown(account, entry.place)
             guard let buffer = try? get(row), var shown = try? BackupShown(decoding: buffer) else {
-                findings.append(.omitted(entry.place))
+                findings.append(BackupFinding(.omitted, entry.place))
                 continue
             }
             let standing = shown.standing
@@ -459,7 +455,7 @@ extension Transaction {
     /// What a restore has found out about writers.
     func keep(_ check: RestoreCheck?, _ account: Identifier) throws(Failure) {
         guard let check else { return }
-        for (finding, id) in check.findings { try tell(finding, id, account) }
+        for finding in check.findings { try tell(finding, account) }
         if let (version, manifests) = check.shown {
             // What was uploaded meanwhile is known, too.
             var writers = try writers(account, version)

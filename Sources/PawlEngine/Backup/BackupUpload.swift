@@ -51,13 +51,13 @@ extension Transaction {
         withExtendedLifetime(body) {}
     }
 
-    func tell(_ finding: BackupFinding, _ id: Identifier, _ account: Identifier) throws(Failure) {
-        let body = try id.withBytes { (bytes) throws(Failure) in
+    func tell(_ finding: BackupFinding, _ account: Identifier) throws(Failure) {
+        let body = try finding.id.withBytes { (bytes) throws(Failure) in
             try SecretBuffer(copying: bytes)
         }
         _ = try enqueue(
             .event(
-                BackupEvent.finding.rawValue, count: finding.rawValue, account: account,
+                BackupEvent.finding.rawValue, count: finding.kind.rawValue, account: account,
                 session: nil, peer: nil, body: body.bytes))
         withExtendedLifetime(body) {}
     }

@@ -229,21 +229,6 @@ enum BackupEvent: UInt32 {
     case finding = 17
 }
 
-/// What is wrong with what a server shows; the numbers are those of the header.
-enum BackupFinding: UInt64 {
-    case rolledBack = 1
-    case forked = 2
-    case withheld = 3
-    case listing = 4
-    case omitted = 5
-    case older = 6
-    case swapped = 7
-    case inserted = 8
-    case unlisted = 9
-    case undecryptable = 10
-    case malformed = 11
-}
-
 extension Backup.Refusal {
     /// That of the header.
     var number: UInt64 {
