@@ -298,6 +298,103 @@ import Testing
         #expect(try !fresh.store.contents().keys.contains("a"))
     }
 
+    /// A recovery key that is typed where a new one was to be: the backup that it is of stays, and can be restored.
+    @Test func aKeyOfAnotherBackupCreatesNothing() throws {
+        let server = BackupServer()
+        let lost = try filled(server)
+        let host = try BackupHost(lost.clock)
+        try host.include()
+        try host.create()
+        try host.run(server)
+        try host.store.commandBackup(
+            host.account, .reset(secret: BackupHost.secret(1), escrow: false))
+        try host.run(server)
+        let exists = BackupHost.Told(what: BackupHost.Event.refused, count: 2)
+        #expect(host.told.count { $0 == exists } == 2)
+        #expect(try host.report.active.generation == 0)
+        try host.store.commandBackup(
+            host.account, .reset(secret: BackupHost.secret(2), escrow: false))
+        try host.run(server)
+        #expect(server.versions.count == 2)
+        server.versions.removeLast()
+        try check(recovered(server, lost.clock).store)
+    }
+
+    /// A value that went into a vault since is in the version before, which stays.
+    @Test func aFillWithoutWhatIsInAVault() throws {
+        let server = BackupServer()
+        let host = try filled(server)
+        let vault = MemoryVault()
+        host.store.close {}
+        host.store = try openStore(on: host.storage, clock: host.clock, vault: vault)
+        try host.store.put("updated", "in a vault")
+        try host.store.commandBackup(
+            host.account, .reset(secret: BackupHost.secret(2), escrow: false))
+        try host.run(server)
+        #expect(try host.report.active.generation == 2 && host.report.pending == 0)
+        #expect(server.versions.count == 2)
+    }
+
+    /// What a newer Pawl has written here is left alone, and holds up nothing else.
+    @Test func aNewerRecordInTheWay() throws {
+        let server = BackupServer()
+        let lost = try filled(server)
+        let host = try BackupHost(lost.clock)
+        try host.include()
+        try host.recover()
+        try host.run(server)
+        try host.store.put("updated", "newer")
+        let row = try #require(host.store.keys(.credential).first)
+        let newer = try host.store.transact(.write) { (transaction) throws(Failure) in
+            let record = try transaction.get(row)
+            record?.mutableBytes[0] = 9
+            if let record { transaction.put(row, record) }
+            return record.map { array($0) }
+        }
+        try host.restore()
+        try host.run(server)
+        let restored = try #require(host.restored)
+        #expect(restored.progress.imported == 2 && restored.progress.malformed == 1)
+        #expect(host.findings == [11])
+        let after = try host.store.transact(.read) { (transaction) throws(Failure) in
+            try transaction.get(row).map { array($0) }
+        }
+        #expect(after == newer)
+    }
+
+    /// What was deleted here stays deleted, also when the version is out of sight while it is restored.
+    @Test func aDeletionDuringARestore() throws {
+        let server = BackupServer()
+        let lost = try filled(server)
+        server.pageSize = 100
+        let host = try recovered(server, lost.clock)
+        try host.restore()
+        _ = try host.store.runAll()
+        let page = try #require(
+            host.store.takeItems(limit: 100, lease: 0).first { $0.item.lane.kind == .backup })
+        let reply = try server.reply(to: page)
+        try host.store.delete("updated")
+        try host.store.commandBackup(host.account, .checkAndEnable)
+        // The page is lent for so long.
+        lost.clock.advance(31_000_000_000)
+        for row in try host.store.takeItems(limit: 100, lease: 0)
+        where try row.backupRequest()?.0 == .version {
+            var none = BackupServer.Reply()
+            none.result = .noVersion
+            try host.store.answer(row.seq, none)
+        }
+        #expect(try host.report.active.generation == 0)
+        try host.store.answer(page.seq, reply)
+        #expect(try !host.store.contents().keys.contains("updated"))
+        lost.clock.advance(31_000_000_000)
+        try host.store.commandBackup(host.account, .checkAndEnable)
+        try host.run(server)
+        #expect(try !host.store.contents().keys.contains("updated"))
+        try check(lost.store)
+        let fresh = try recovered(server, lost.clock)
+        #expect(try fresh.store.contents().keys.sorted() == ["large", "small"])
+    }
+
     /// What cannot be read here is in the version before, which stays; what is deleted later leaves the next one all the same.
     @Test func aFillThatIsIncomplete() throws {
         let server = BackupServer()
@@ -425,6 +522,92 @@ import Testing
             faulty.close {}
         }
         #expect(isKept == true)
+    }
+
+    /// Nobody else is given a page while what it shows is remembered, held against its listing, and forgotten.
+    @Test func aLongRestoreKeepsItsItem() throws {
+        let server = BackupServer()
+        let lost = try filled(server)
+        for number in 0..<1_100 { try lost.store.put("n\(number)", "x") }
+        try lost.run(server)
+        server.pageSize = 10_000
+        let clock = lost.clock
+        let host = try BackupHost(clock)
+        let plan = FaultPlan()
+        host.store = try openStore(
+            on: FaultyStorage(host.storage.sibling(), plan), clock: clock)
+        let other = try openStore(on: host.storage.sibling(), clock: clock)
+        try host.include()
+        try host.recover()
+        try host.run(server)
+        var isOther = false
+        /// Answers the page while each transaction takes nearly as long as a lease; `onForgetting`: in the first that comes after.
+        func answerSlowly(onForgetting: @escaping () throws -> Void = {}) throws {
+            try host.restore()
+            _ = try host.store.runAll()
+            let rows = try host.store.takeItems(limit: 100, lease: 30_000_000_000)
+            let page = try #require(rows.first { $0.item.lane.kind == .backup })
+            var isGiven = false
+            plan.onBegin = { mode in
+                guard mode == .write, !isOther else { return }
+                isOther = true
+                defer { isOther = false }
+                clock.advance(25_000_000_000)
+                guard let rows = try? other.takeItems(limit: 100, lease: 0) else { return }
+                if rows.contains(where: { $0.seq == page.seq }) { isGiven = true }
+                guard (try? other.backup(host.account))?.marks == 33 else { return }
+                plan.onBegin = { _ in }
+                #expect(throws: Never.self) { try onForgetting() }
+            }
+            let reply = try server.reply(to: page)
+            do { try host.store.answer(page.seq, reply) } catch is Failure {}
+            plan.onBegin = { _ in }
+            #expect(!isGiven)
+        }
+        // The store fails before anything is forgotten, so that the next restore has to.
+        try answerSlowly { plan.arm(1) }
+        #expect(try host.store.keys(.backupShown).count > 1_100)
+        try answerSlowly()
+        #expect(try host.store.keys(.backupShown, .backupSeen).isEmpty)
+        clock.advance(31_000_000_000)
+        try host.run(server)
+        #expect(host.findings.isEmpty && host.count(BackupHost.Event.restored) == 2)
+    }
+
+    /// The host restores again as soon as it is told that a restore is over, while what it showed is being forgotten.
+    @Test func aRestoreRightBehindAnother() throws {
+        let server = BackupServer()
+        let clock = try filled(server).clock
+        let host = try BackupHost(clock)
+        let plan = FaultPlan()
+        host.store = try openStore(
+            on: FaultyStorage(host.storage.sibling(), plan), clock: clock)
+        let other = BackupHost(
+            clock, host.storage, host.account,
+            try openStore(on: host.storage.sibling(), clock: clock))
+        try host.include()
+        try host.recover()
+        try host.run(server)
+        try host.restore()
+        var isBegun = false
+        plan.onBegin = { mode in
+            guard mode == .write, !isBegun, (try? other.report)?.marks == 33,
+                (try? other.store.keys(.backupShown).isEmpty) == false
+            else { return }
+            isBegun = true
+            clock.advance(31_000_000_000)
+            #expect(throws: Never.self) {
+                try other.restore()
+                while try other.report.progress.count == 0, try other.turn(server) {}
+            }
+        }
+        try host.run(server)
+        #expect(isBegun)
+        clock.advance(31_000_000_000)
+        try host.run(server)
+        #expect(other.restored?.progress.imported == 3)
+        #expect(host.restored?.progress.known == 4 && host.restored?.findings == 0)
+        #expect(host.findings.isEmpty && other.findings.isEmpty)
     }
 
     // MARK: Storms

@@ -292,6 +292,62 @@ private func version(
         #expect(desk.snapshot == before)
     }
 
+    /// What only looks like it was not made here: its secret was given, so all that is in it may be nowhere else.
+    @Test func aSecretThatTheServerKnowsCreatesNothing() throws {
+        let there = try version("7", 1)
+        for isReset in [false, true] {
+            var desk = Desk()
+            try desk.give(
+                isReset
+                    ? .reset(secret: secret(1), escrow: false)
+                    : .create(secret: secret(1), escrow: false))
+            try desk.answer(.current(there, count: 5))
+            #expect(desk.refusals == [.exists] && desk.snapshot.active == nil)
+            #expect(desk.last == "get" && desk.machine.deadline == nil)
+            try desk.give(.reset(secret: secret(2), escrow: false))
+            try desk.answer(.current(there, count: 5))
+            try desk.answer(.created(number: [50]))
+            #expect(desk.snapshot.active?.generation == 2 && desk.last == "create 2")
+        }
+    }
+
+    /// Made here, though the answer was lost: its successor may delete it, unless somebody has filled it since.
+    @Test(arguments: [0, 3] as [UInt64]) func whatWasFoundIsReplaced(_ count: UInt64) throws {
+        var desk = Desk()
+        try desk.give(.create(secret: secret(1), escrow: false))
+        try desk.answer(.noVersion)
+        guard case .createVersion(let body) = desk.asked.last?.request else { return }
+        try desk.answer(.failed)
+        // Not at once: what is wanted is still wanted.
+        try desk.wait()
+        try desk.answer(.rateLimited(until: nil))
+        try desk.wait()
+        let made = try BackupVersion(number: [55], body: body)
+        try desk.answer(.current(made, count: count))
+        #expect(desk.snapshot.active == made)
+        #expect(desk.snapshot.server == .present(made, count: count))
+        #expect(desk.refusals.isEmpty)
+        try desk.give(.reset(secret: secret(2), escrow: false))
+        try desk.answer(.current(made, count: count))
+        try desk.answer(.created(number: [50]))
+        #expect(desk.last == (count == 0 ? "delete 7" : "create 2"))
+    }
+
+    /// A newer command came while nobody knew whether the older one was carried out: its secret is known all the same.
+    @Test func whatWasFoundIsKnownToANewerCommand() throws {
+        var desk = Desk()
+        try desk.give(.create(secret: secret(1), escrow: false))
+        try desk.answer(.noVersion)
+        guard case .createVersion(let body) = desk.asked.last?.request else { return }
+        try desk.answer(.failed)
+        try desk.give(.reset(secret: secret(2), escrow: false))
+        let made = try BackupVersion(number: [55], body: body)
+        try desk.answer(.current(made, count: 0))
+        #expect(desk.snapshot.active == made && desk.last == "create 2")
+        try desk.answer(.created(number: [50]))
+        #expect(desk.snapshot.active?.generation == 2 && desk.refusals.isEmpty)
+    }
+
     @Test func uploadsGoOnInTheRightVersion() throws {
         var desk = try Desk(active: secret(1))
         let first = try #require(desk.snapshot.active)
@@ -555,6 +611,19 @@ private func version(
         try desk.give(.recoveryKeyGiven(secret(2)))
         try desk.answer(.current(other, count: 0))
         #expect(desk.refusals.last == .notReady && desk.machine.restoring == nil)
+    }
+
+    /// The upload that a restore waits for turns out to be empty.
+    @Test func aRestoreBehindAnEmptyUpload() throws {
+        var desk = try Desk(active: secret(1))
+        try desk.change()
+        try desk.wait()
+        #expect(desk.last == "put 1 0...1")
+        try desk.give(.restore(acceptsOlder: false))
+        #expect(desk.last == "put 1 0...1")
+        desk.machine.skipBatch()
+        try desk.wait()
+        #expect(desk.last == "page []")
     }
 
     // MARK: Bytes

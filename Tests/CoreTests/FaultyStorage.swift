@@ -29,6 +29,8 @@ final class FaultPlan: @unchecked Sendable {
     // A pthread mutex, which ThreadSanitizer understands, unlike Synchronization's.
     private let lock = NSLock()
     private var state: State
+    /// Called before a transaction begins, by whoever begins it.
+    var onBegin: (TransactionMode) -> Void = { _ in }
 
     /// Without an operation, only counts.
     init(failing operation: Int? = nil, _ mode: Mode = .before) {
@@ -90,6 +92,7 @@ final class FaultyStorage: StoragePort {
     }
 
     func begin(_ mode: TransactionMode) throws(Failure) {
+        plan.onBegin(mode)
         try step()
         try inner.begin(mode)
     }

@@ -51,7 +51,7 @@ package struct Backup {
     var again = false
     var failures: UInt32 = 0
     var wish: Creation?
-    /// What a request to create is out for.
+    /// What a request to create is out for, or was: until the server says whether it was made.
     var making: (creation: Creation, body: BackupVersion.Body)?
     /// To be deleted when nothing is left to be uploaded to their successor.
     var doomed: [BackupVersion] = []
@@ -269,9 +269,11 @@ package struct Backup {
             if goal.isDeleting { key = nil }
             goal = .none
             wish = nil
+            making = nil
             foundNothing(.unknown, &turn)
         case (.checking, .malformed) where goal == .reset:
             lose()
+            _ = endMaking(at: nil)
             try create(&turn)
         case (.checking, .malformed) where received.contains { $0.isAsked }:
             foundNothing(.unknown, &turn)
@@ -285,7 +287,7 @@ package struct Backup {
                 let version = try? BackupVersion(number: number, body: body)
             else { return fail(.malformed, &turn) }
             making = nil
-            created(version, creation)
+            created(version, 0, creation)
         case (.deleting, .done), (.deleting, .noVersion):
             failures = 0
             if case .delete(let left) = goal {
@@ -301,15 +303,6 @@ package struct Backup {
 
     /// Later again, from the beginning. What is wanted stays.
     private mutating func fail(_ answer: Answer, _ turn: inout Turn) {
-        if let (creation, _) = making {
-            // It may have been done all the same.
-            making = nil
-            if goal.isMaking, wish == nil {
-                wish = creation
-            } else if intent == .on, received.count < Self.receivedLimit {
-                received.append(Candidate(secret: creation.secret, highest: 0))
-            }
-        }
         guard intent == .on || goal != .none else { return }
         failures = failures < UInt32.max ? failures + 1 : failures
         phase = .waiting(until: retryTime(answer, failures, turn))
@@ -326,10 +319,8 @@ package struct Backup {
         _ version: BackupVersion, _ count: UInt64, _ turn: inout Turn
     ) throws(Failure) {
         server = .present(version, count: count)
-        if let wish, version.generation >= highest, try version.check(wish.secret.bytes) {
-            self.wish = nil
-            return created(version, wish)
-        }
+        let isMadeHere = making?.body == version.body
+        if let creation = endMaking(at: version) { return created(version, count, creation) }
         try settle(version, &turn)
         switch goal {
         case .none: return
@@ -337,7 +328,14 @@ package struct Backup {
             goal = .none
             wish = nil
             turn.refuse(.exists)
-        case .reset: try create(&turn)
+        case .reset:
+            guard !isMadeHere, let wish, try version.check(wish.secret.bytes) else {
+                return try create(&turn)
+            }
+            // The secret is to be another one, and who has this one can have what is there.
+            goal = .none
+            self.wish = nil
+            turn.refuse(.exists)
         case .delete(let left):
             guard left > 0 else {
                 goal = .none
@@ -347,6 +345,21 @@ package struct Backup {
             phase = .deleting
             request = ask(.deleteVersion(version), &turn)
         }
+    }
+
+    /// The server has shown whether what it was asked to create was made, though it did not say so: then that is what was
+    /// wanted last, or its secret is known. If not, it is wanted still, unless something newer is.
+    private mutating func endMaking(at version: BackupVersion?) -> Creation? {
+        guard let (creation, body) = making else { return nil }
+        making = nil
+        let isMade = body == version?.body
+        if goal.isMaking, wish == nil {
+            if isMade, body.generation >= highest { return creation }
+            wish = creation
+        } else if isMade, intent == .on, received.count < Self.receivedLimit {
+            received.append(Candidate(secret: creation.secret, highest: 0, isAsked: true))
+        }
+        return nil
     }
 
     /// No version, or another program's.
@@ -361,6 +374,7 @@ package struct Backup {
 
     private mutating func foundNone(_ turn: inout Turn) throws(Failure) {
         foundNothing(.absent, &turn)
+        _ = endMaking(at: nil)
         if goal.isMaking { return try create(&turn) }
         guard case .delete = goal else { return }
         goal = .none
@@ -441,17 +455,20 @@ package struct Backup {
         request = ask(.createVersion(body), &turn)
     }
 
-    private mutating func created(_ version: BackupVersion, _ creation: Creation) {
+    /// `count`: what is in it already.
+    private mutating func created(
+        _ version: BackupVersion, _ count: UInt64, _ creation: Creation
+    ) {
         failures = 0
         highest = version.generation
-        server = .present(version, count: 0)
+        server = .present(version, count: count)
         active = nil
         key = Held(version: version, secret: creation.secret)
         // What may be nowhere else stays: it was neither made here nor restored from to its end.
         if let old = creation.replaces, old.hash == whole {
             doomed = Array((doomed + [old]).suffix(Self.doomedLimit))
         }
-        whole = version.hash
+        whole = count == 0 ? version.hash : .none
         successor = version.hash
         fill = changes
         if intent == .on { activate(version) }
@@ -490,6 +507,7 @@ package struct Backup {
         if canUpload { times.append(upload.retryAt ?? Int64.min) }
         if phase == .idle, replaced != nil { times.append(Int64.min) }
         if let restore, !restore.isStopped, let at = restore.retryAt { times.append(at) }
+        if wantsPage { times.append(Int64.min) }
         return times.min()
     }
 

@@ -136,11 +136,16 @@ extension Backup {
             self.restore = nil
             return turn.refuse(.notReady)
         }
-        guard restore.request == 0, !restore.isStopped, restore.retryAt == nil else { return }
-        // What is on its way to the server would be missed.
-        guard !restore.cursor.isEmpty || upload.request == 0 else { return }
+        guard wantsPage else { return }
         let request = ask(.getPage(restore.version, cursor: restore.cursor), &turn)
         self.restore?.request = request
+    }
+
+    /// Before the first one an upload ends: what is on its way to the server would be missed.
+    var wantsPage: Bool {
+        guard let restore, isReadable(restore.version), restore.request == 0 else { return false }
+        guard !restore.isStopped, restore.retryAt == nil else { return false }
+        return !restore.cursor.isEmpty || upload.request == 0
     }
 
     mutating func downloaded(_ number: UInt64, _ answer: Answer, _ turn: inout Turn) {

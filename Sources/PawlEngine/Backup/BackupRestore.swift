@@ -35,13 +35,18 @@ extension Store {
         let keys = try BackupKeys(secret.bytes)
         withExtendedLifetime(secret) {}
         var background = Background(self)
-        if download.cursor?.isEmpty == true { try forgetShown(item.account, &background) }
         var found = machine.restoring?.progress ?? Backup.Progress()
         let before = found
         let incoming = Incoming(
             seq: seq, item: item, version: download.version, keys: keys,
             isRestore: download.cursor != nil, place: download.place,
-            isActive: download.version == machine.active)
+            isOlder: download.version == machine.offered?.version)
+        if download.cursor?.isEmpty == true {
+            // Of the restore before, which may not have come to its end.
+            try forgetShown(item.account, &background) { (transaction) throws(Failure) in
+                try transaction.isAwaited(incoming)
+            }
+        }
         var left = reply.entries[...]
         while !left.isEmpty {
             // Of two for one place the second has to find the first.
@@ -71,11 +76,7 @@ extension Store {
         // Durable with the answer's own transaction.
         let after = try transact(.write, .relaxed) {
             (transaction) throws(Failure) -> Backup.Progress? in
-            let machine = try transaction.readableBackup(of: incoming.account)
-            guard machine?.download(incoming.item.count)?.version == incoming.version else {
-                return nil
-            }
-            try transaction.renewLease(incoming.item.lane, incoming.seq, now: now())
+            guard try transaction.isAwaited(incoming) else { return nil }
             var progress = before
             for (place, part) in parts {
                 try transaction.take(part, at: place, incoming, now: now(), &progress)
@@ -177,19 +178,20 @@ extension Store {
         var last: RowKey?
         repeat {
             let count = try background.share(of: Self.lookSize, atLeast: Self.leastRows)
-            last = try checkShown(count, after: last, of: account, manifests, &check)
+            last = try checkShown(count, after: last, incoming, manifests, &check)
         } while last != nil
         return check
     }
 
     /// Looks at the next few that were shown; nil: there are no more.
     private func checkShown(
-        _ count: Int, after start: RowKey?, of account: Identifier, _ manifests: [BackupManifest],
+        _ count: Int, after start: RowKey?, _ incoming: Incoming, _ manifests: [BackupManifest],
         _ check: inout RestoreCheck
     ) throws(Failure) -> RowKey? {
-        let rows = try transact(.read) { (transaction) throws(Failure) in
+        let rows = try transact(.write, .relaxed) { (transaction) throws(Failure) in
             var rows: [(row: RowKey, shown: BackupShown?)] = []
-            try transaction.scanRaw(.of(.backupShown, account), after: start) {
+            guard try transaction.isAwaited(incoming) else { return rows }
+            try transaction.scanRaw(.of(.backupShown, incoming.account), after: start) {
                 (row, value) throws(Failure) in
                 let buffer = try? transaction.sealer.open(value, for: row)
                 rows.append((row, buffer.flatMap { try? BackupShown(decoding: $0) }))
@@ -218,10 +220,7 @@ extension Store {
             let most = try background.share(of: Self.lookSize, atLeast: Self.leastRows)
             var findings: [BackupFinding] = []
             (page, isLeft) = try transact(.write, .relaxed) { (transaction) throws(Failure) in
-                if try transaction.item(incoming.seq) != nil {
-                    try transaction.renewLease(incoming.item.lane, incoming.seq, now: now())
-                }
-                guard let page = try? transaction.get(row),
+                guard try transaction.isAwaited(incoming), let page = try? transaction.get(row),
                     let entries = try? BackupManifest.entries(of: page.bytes)
                 else { return (nil, false) }
                 let few = entries.dropFirst(start).prefix(most)
@@ -234,11 +233,16 @@ extension Store {
         return page
     }
 
-    func forgetShown(_ account: Identifier, _ background: inout Background) throws(Failure) {
+    /// As long as `isWanted`, which is asked in each transaction.
+    func forgetShown(
+        _ account: Identifier, _ background: inout Background,
+        while isWanted: (Transaction) throws(Failure) -> Bool
+    ) throws(Failure) {
         var isLeft = true
         while isLeft {
             let most = try background.share(of: Self.deletionSize, atLeast: Self.leastRows)
             isLeft = try transact(.write, .relaxed) { (transaction) throws(Failure) in
+                guard try isWanted(transaction) else { return false }
                 var count = 0
                 for kind in [RowKind.backupShown, .backupSeen] where count < most {
                     try transaction.scanRaw(.of(kind, account)) { (row, _) in
@@ -264,8 +268,8 @@ private struct Incoming {
     let isRestore: Bool
     /// Of one item.
     let place: Identifier?
-    /// Not one from an older version.
-    let isActive: Bool
+    /// One that the host accepted though it is older than what is known here.
+    let isOlder: Bool
     var account: Identifier { item.account }
 }
 
@@ -354,6 +358,16 @@ extension Backup.Progress {
 }
 
 extension Transaction {
+    /// Whether what comes is still waited for: if it is, nobody else is given the request meanwhile.
+    fileprivate func isAwaited(_ incoming: Incoming) throws(Failure) -> Bool {
+        let machine = try readableBackup(of: incoming.account)
+        guard let download = machine?.download(incoming.item.count),
+            download.version == incoming.version, try item(incoming.seq) != nil
+        else { return false }
+        try renewLease(incoming.item.lane, incoming.seq, now: clock.now())
+        return true
+    }
+
     fileprivate func take(
         _ part: RestoredPart, at place: Identifier, _ incoming: Incoming, now: Int64,
         _ progress: inout Backup.Progress
@@ -363,23 +377,37 @@ extension Transaction {
         case .undecryptable:
             progress.undecryptable &+= 1
             try tell(BackupFinding(.undecryptable, place), progress, account)
-        case .malformed, .item(_, _, nil):
-            if case .item(_, let shown, _) = part { try show(shown, at: place, incoming) }
+        case .malformed:
             progress.malformed &+= 1
             try tell(BackupFinding(.malformed, place), progress, account)
         case .seen(let part, let bytes):
             if incoming.isRestore { try put(.backupSeen(account, part), bytes) }
-        case .item(_, let shown, .gone):
+        case .item(let item, let shown, let what):
             try show(shown, at: place, incoming)
-            progress.add(.kept)
-        case .item(let item, let shown, .credential(let record, let row)):
-            try show(shown, at: place, incoming)
-            let result = try bringIn(record, at: row, item, incoming, now: now)
-            guard let result else { return progress.foreign &+= 1 }
-            progress.add(result)
-        case .item(let item, let shown, .history(let record, let of)):
-            try show(shown, at: place, incoming)
-            progress.add(try bringIn(record, of, item, to: account))
+            do throws(Failure) {
+                guard let what else { throw .version }
+                guard let result = try bringIn(what, item, incoming, now: now) else {
+                    return progress.foreign &+= 1
+                }
+                progress.add(result)
+            } catch {
+                // It is a newer Pawl's, or what is here in its place, and that is left alone.
+                guard error == .version else { throw error }
+                try take(.malformed, at: place, incoming, now: now, &progress)
+            }
+        }
+    }
+
+    /// Nil: of a scope that the host did not include.
+    private func bringIn(
+        _ what: RestoredPart.What, _ item: BackupItem, _ incoming: Incoming, now: Int64
+    ) throws(Failure) -> BroughtIn? {
+        switch what {
+        case .gone: .kept
+        case .credential(let record, let row):
+            try bringIn(record, at: row, item, incoming, now: now)
+        case .history(let record, let place):
+            try bringIn(record, place, item, to: incoming.account)
         }
     }
 
@@ -414,14 +442,14 @@ extension Transaction {
         try put(.backupShown(incoming.account, place), shown.encoded())
     }
 
-    /// Nil: of a scope that the host did not include. Who has the backup's secret must not reach the others.
+    /// Nil: who has the backup's secret must not reach scopes that the host did not include.
     private func bringIn(
         _ record: CredentialRecord, at row: RowKey, _ item: BackupItem, _ incoming: Incoming,
         now: Int64
     ) throws(Failure) -> BroughtIn? {
         let account = incoming.account
         guard try accounts(backingUp: row).contains(account) else { return nil }
-        let known = incoming.isActive ? try entry(row, of: account) : nil
+        let known = incoming.isOlder ? nil : try entry(row, of: account)
         if let known, known.first < item.first {
             var isThere = false
             try getRaw(row) { (_) in isThere = true }
@@ -445,7 +473,13 @@ extension Transaction {
         to account: Identifier
     ) throws(Failure) -> BroughtIn {
         let row = RowKey.history(account, place)
-        let known = try readable(row, HistoryRecord.init)
+        var known: HistoryRecord?
+        do throws(Failure) {
+            if let buffer = try get(row) { known = try HistoryRecord(decoding: buffer) }
+        } catch {
+            // What is damaged is replaced.
+            guard error == .corrupt(.record) else { throw error }
+        }
         if let known, !known.isImported || known.first <= record.first { return .kept }
         try put(row, record.encodedAsImported())
         noteRestored(row, item, of: account)

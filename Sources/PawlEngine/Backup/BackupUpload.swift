@@ -177,7 +177,7 @@ private struct BackupBatch {
                 guard number > filled else { continue }
                 (name, content) = (.credential(entry.id), try BackupContent.deleted())
             case .nothing: continue
-            case .damaged:
+            case .unreadable:
                 isIncomplete = true
                 continue
             }
@@ -240,7 +240,8 @@ private enum BackedUp {
     case gone
     /// It is not for this backup, or will be gone.
     case nothing
-    case damaged
+    /// It is damaged, of a newer Pawl, or in a vault, which no transaction can read.
+    case unreadable
 }
 
 extension Transaction {
@@ -269,18 +270,16 @@ extension Transaction {
                 case .inline: break
                 case .separate(let size):
                     let secret = try get(row.secret(of: record.version))
-                    guard let secret, secret.count == Int(size) else { return .damaged }
+                    guard let secret, secret.count == Int(size) else { return .unreadable }
                     record = try record.holding(secret)
-                case .vault:
-                    // Since the store was opened with one: no transaction can hold it.
-                    return .nothing
+                case .vault: return .unreadable
                 }
                 return .content(
                     .credential(entry.id), try BackupContent.credential(record.encoded()))
             }
         } catch {
             switch error {
-            case .corrupt, .version: return .damaged
+            case .corrupt, .version: return .unreadable
             default: throw error
             }
         }

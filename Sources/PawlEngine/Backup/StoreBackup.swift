@@ -197,7 +197,10 @@ extension Store {
         }
         guard restored?.check != nil else { return }
         var background = Background(self)
-        try forgetShown(item.account, &background)
+        try forgetShown(item.account, &background) { (transaction) throws(Failure) in
+            // The next restore forgets it by itself, and then remembers what it is shown.
+            try transaction.readableBackup(of: item.account)?.restoring == nil
+        }
     }
 }
 

@@ -114,12 +114,13 @@ package final class Runner {
         return found
     }
 
-    /// A clock of the host may close the store, which stops this: it is asked under no lock, and not once the store is closed.
     private func sleep(until due: Int64?) {
-        guard !isAwake else { return }
         guard let waker else { return doze(until: due) }
-        // Who nudges from here on makes it readable, whatever is planned.
-        waker.set(due, now: store.now)
+        try? lock.withLock {
+            // It is readable, and the clock may be gone with the store.
+            guard !isNudged else { return }
+            waker.set(due, now: store.now)
+        }
         waker.wait(-1)
     }
 
@@ -128,16 +129,10 @@ package final class Runner {
         let longest = store.bellPath == nil ? Self.longestTimer : Backoff.minute
         let isTimed = store.shared.clock.isSystem
         let until = isTimed ? due ?? CredentialRules.never : CredentialRules.never
-        let time = nap(until: until, now: store.now(), longest: longest)
         try? lock.withLock {
             guard !isNudged else { return }
-            lock.wait(time)
+            lock.wait(nap(until: until, now: store.now(), longest: longest))
         }
-    }
-
-    private var isAwake: Bool {
-        let isAwake: Bool? = try? lock.withLock { isNudged }
-        return isAwake != false
     }
 
     private func pause(_ time: Int64) {
