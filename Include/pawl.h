@@ -1339,8 +1339,9 @@ pawl_status pawl_backup_create(pawl_store *store, const uint8_t account[PAWL_ACC
                                uint32_t flags);
 /* Makes the next version, with another secret, whatever there is, and fills it. In constant time: nothing of what is to be
  * uploaded is looked at. The version before is deleted when that is done, if all that is in it is here: if this account made
- * it, or has restored it to its end. What other accounts put there they put into the next one, once they have its secret. The
- * same errors. Since ABI 1. */
+ * it or has restored it to its end, and its last restore left nothing out and found nothing wrong. If not, it stays on the
+ * server until pawl_backup_delete. What other accounts put there they put into the next one, once they have its secret. The
+ * same errors; PAWL_REFUSED_EXISTS comes if the server's version has this very secret. Since ABI 1. */
 pawl_status pawl_backup_reset(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_key *key,
                               uint32_t flags);
 /* Turns it on, if it is off, and has the server asked which version is current. It becomes active if its secret is here.
@@ -1371,7 +1372,9 @@ pawl_status pawl_recovery_unwrap(const void *wrapped, size_t wrapped_size, const
 #define PAWL_BACKUP_ALL_PROJECTS 1 /* every project of the user; the scope's own project must be empty */
 
 /* From now on the credentials of `scope` are backed up by `account`, those that are there and those to come, and come back in
- * a restore. A deleted one leaves the server, too, and an expired one. One transaction, a second or so for 100,000. PAWL_STATE_BATCH: a store with a vault, whose values no transaction can hold.
+ * a restore. A deleted one leaves the server, too, and an expired one; one that is put into a vault later is not backed up any
+ * more. One transaction, a second or so for 100,000. PAWL_STATE_BATCH: a store with a vault, whose values no transaction can
+ * hold.
  * PAWL_EXISTS. Since ABI 1. */
 pawl_status pawl_backup_include(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE], const pawl_scope *scope,
                                 uint32_t flags);
@@ -1437,7 +1440,7 @@ pawl_status pawl_view_item_backup(const pawl_view *view, size_t row, pawl_backup
 
 /* Why something was not done, in `count` of PAWL_EVENT_BACKUP_REFUSED. */
 #define PAWL_REFUSED_OFF 1
-#define PAWL_REFUSED_EXISTS 2      /* there is a version already: reset, or recover its secret */
+#define PAWL_REFUSED_EXISTS 2      /* there is a version already: reset, or recover its secret if it is this one */
 #define PAWL_REFUSED_ENDLESS 3     /* the server shows ever more versions to be deleted */
 #define PAWL_REFUSED_GENERATION 4  /* there is no higher generation */
 #define PAWL_REFUSED_UNASKED 5     /* a secret from somebody who is not verified, or that nobody asked for */

@@ -22,7 +22,9 @@ extension Account {
 
     /// Makes the next version, with another secret, whatever there is, and fills it. Takes the same
     /// time however much is to be uploaded. The version before is deleted then, if all that is in it is
-    /// here: if this account made it, or has restored it to its end.
+    /// here: if this account made it or has restored it to its end, and its last restore left nothing
+    /// out and found nothing wrong. If not, it stays on the server until ``deleteBackup()``. Where the
+    /// server's version has this very secret, ``Backup/Refusal/exists`` comes.
     ///
     /// - Parameters:
     ///   - key: as in ``createBackup(with:escrow:)``.
@@ -93,8 +95,9 @@ extension Account {
     // MARK: What is backed up
 
     /// Backs up the credentials of a scope from now on, those that are there and those to come, and has
-    /// them come back in a restore. A deleted one leaves the server, too, and an expired one. History
-    /// is backed up if it is kept, see ``keepHistory(_:)``.
+    /// them come back in a restore. A deleted one leaves the server, too, and an expired one; one that
+    /// is put into a vault later is not backed up any more. History is backed up if it is kept, see
+    /// ``keepHistory(_:)``.
     ///
     /// - Throws: ``PawlError/Code/exists``, ``PawlError/Reason/stateBatch`` (the store has a vault),
     ///   ``PawlError/Reason/misuseUser``, ``PawlError/Reason/misuseProject``.

@@ -67,8 +67,10 @@ class Backups:
     ) -> None:
         """Makes the next version, with another secret, whatever there is, and fills it.
 
-        The one before is deleted then, if all that is in it is here: if this account made it, or
-        has restored it to its end. The same arguments and errors.
+        The one before is deleted then, if all that is in it is here: if this account made it or has
+        restored it to its end, and its last restore left nothing out and found nothing wrong. If not,
+        it stays on the server until `delete_backup`. The same arguments and errors;
+        `BackupRefusal.EXISTS` comes if the server's version has this very secret.
         """
         self._make(library.pawl_backup_reset, account, key, escrow)
 
@@ -125,7 +127,8 @@ class Backups:
         """Has the account back up a scope's credentials, those that are there and those to come.
 
         They come back in a restore, and no others do. With `all_projects` every project of the
-        user; the scope's own must be empty. One that is deleted, or expires, leaves the server too.
+        user; the scope's own must be empty. One that is deleted, or expires, leaves the server too;
+        one that is put into a vault later is not backed up any more.
         One transaction, a second or so for 100,000. ExistsError. StateError (`STATE_BATCH`): the
         store has a vault, whose values no transaction can hold.
         """
