@@ -1075,9 +1075,10 @@ pawl_status pawl_session_rekey(pawl_store *store, const uint8_t session[PAWL_SES
                                uint32_t *epoch);
 /* Waits until a session has reached `epoch`, at most timeout_ns; *reached (may be NULL) is the epoch that it has. Wakes for
  * what any thread or process does with the store's file, and at once for what has happened already; somebody must serve
- * outbox and schedule meanwhile. PAWL_BUSY_WAITING: not in time. PAWL_CLOSED_SESSION: closed, erased, or never there;
- * PAWL_CLOSED: pawl_store_close was called. PAWL_STORE_CANNOT_OPEN: each waiter has descriptors of its own, an inotify
- * instance among them, and the system has no more. PAWL_STATE_BATCH. Since ABI 1. */
+ * outbox and schedule meanwhile. What this handle encrypts afterwards is of no epoch before *reached. PAWL_BUSY_WAITING:
+ * not in time. PAWL_CLOSED_SESSION: closed, erased, or never there; PAWL_CLOSED: pawl_store_close was called.
+ * PAWL_STORE_CANNOT_OPEN: each waiter has descriptors of its own, an inotify instance among them, and the system has no
+ * more. PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_session_wait(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t epoch,
                               int64_t timeout_ns, uint32_t *reached);
 

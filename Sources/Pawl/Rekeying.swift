@@ -129,7 +129,8 @@ extension Session {
 
     /// Waits until the session has reached an epoch, woken by whatever any thread or process does
     /// with the store's file; what has happened already is not waited for. It holds up neither the
-    /// store nor other tasks, of which one must go on with ``Store/items(limit:lease:)``.
+    /// store nor other tasks, of which one must go on with ``Store/items(limit:lease:)``. What this
+    /// store encrypts afterwards is of no epoch before the one returned.
     ///
     /// - Parameters:
     ///   - epoch: as ``rekey(fresh:)`` returned it.

@@ -668,11 +668,13 @@ import Testing
         let answers = try bob.take()
         alice.forgetSteps()
         for commits in [false, true] {
+            _ = try alice.encrypt("under reservation")
             let batch = try alice.store.beginBatch()
             let answer = try hear(answers, at: batch, alice.account).map(\.failure)
             #expect(answer == [nil])
             try batch.endBatch(commit: commits)
             #expect(try alice.epoch == (commits ? 1 : 0))
+            #expect(try place(alice.encrypt("after it")).epoch == (commits ? 1 : 0))
         }
         #expect(alice.steps.map(\.event) == [.committed])
         #expect(try alice.receive(reserved) == nil)
@@ -687,6 +689,25 @@ import Testing
         #expect(try alice.epoch == 1 && bob.epoch == 1)
         let (hers, his) = (try alice.record, try bob.record)
         #expect(try agrees(hers, his) && agrees(his, hers))
+    }
+
+    /// What the peer has closed takes nothing, though indices of it are left.
+    @Test func aBatchThatHearsAClose() throws {
+        let couple = try Couple()
+        let (alice, bob) = (couple.alice, couple.bob)
+        _ = try alice.encrypt("under reservation")
+        try bob.store.closeSession(bob.session)
+        let close = try bob.take()
+        for commits in [false, true] {
+            let batch = try alice.store.beginBatch()
+            #expect(try hear(close, at: batch, alice.account).map(\.failure) == [nil])
+            try batch.endBatch(commit: commits)
+            guard commits else {
+                _ = try alice.encrypt("not closed")
+                continue
+            }
+            #expect(throws: Failure.state(.receiveOnly)) { try alice.encrypt("too late") }
+        }
     }
 
     // MARK: Theft

@@ -224,6 +224,11 @@ final class Inbox {
         }
         let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         withExtendedLifetime(opened) {}
+        let outcome = decision.outcome
+        if !givesBack, outcome.committed != nil || outcome.isClosed {
+            // Skipped, also by a batch that is rolled back.
+            outgoing.reservations.forget(session.id)
+        }
         return decision
     }
 

@@ -64,7 +64,11 @@ extension Store {
         while true {
             waiter.drain()
             let reached = try epochOrEnd(id)
-            if reached >= epoch { return reached }
+            if reached >= epoch {
+                // Another handle may have committed it.
+                shared.reservations.skip(id, before: reached)
+                return reached
+            }
             guard !shared.lifecycle.isClosing else { throw .closed(.closed) }
             guard wait.left > 0 else { throw .busy(.waiting) }
             waiter.wait(wait.left)
