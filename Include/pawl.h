@@ -139,7 +139,7 @@ typedef int32_t pawl_status;
 #define PAWL_LIMIT_COUNTER 0x0509    /* a 64-bit counter of the store is used up */
 #define PAWL_LIMIT_MESSAGE 0x0609    /* a message above 16 MiB */
 #define PAWL_LIMIT_INDEX 0x0709      /* 2^31 messages in one epoch and direction; history opens 2^22 of them */
-#define PAWL_LIMIT_SESSIONS 0x0809   /* 8 sessions of one identity, or 256 unconfirmed of one account */
+#define PAWL_LIMIT_SESSIONS 0x0809   /* 8 sessions of one identity, 64 of one name, or 256 unconfirmed of one account */
 #define PAWL_LIMIT_PACKAGES 0x0909   /* more key packages or one-time keys than an account may hold */
 #define PAWL_LIMIT_QUEUE 0x0A09      /* as many messages as may wait for an epoch do; nothing was dropped */
 #define PAWL_CORRUPT_KEY_LOST 0x010B /* what held the key or the secret is gone */
@@ -1041,7 +1041,8 @@ typedef struct pawl_session {
  * for (PAWL_REQUEST_PACKAGE). PAWL_NOT_FOUND: no such account. PAWL_MISUSE_PACKAGE; PAWL_VERSION; PAWL_AUTH: a wrong
  * signature, name or key; PAWL_TIME: expired, not yet valid, or valid for too long; PAWL_STATE_IDENTITY;
  * PAWL_STATE_SUITE; PAWL_STATE_SELF; PAWL_LIMIT_SESSIONS: 8 sessions of this identity, those included that are receive-only
- * for 7 days and can be closed. Since ABI 1. */
+ * for 7 days and can be closed; or 64 of this name, of which none can end: where a name has no room the oldest session of
+ * its former keys does (PAWL_EVENT_SESSION_ENDED), unless messages of it are kept. Since ABI 1. */
 pawl_status pawl_session_start(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                                const pawl_start_options *options, uint8_t session[PAWL_SESSION_ID_SIZE]);
 /* Starts a session in place of one that is desynchronized, from a fresh package of the same identity (another one is

@@ -216,10 +216,10 @@ package struct PeerRecord {
         }
     }
 
-    /// A session of a former identity that must go before there is room for one more: whoever shows ever new keys
-    /// under a name shall not keep the true one out.
-    package var surplus: Identifier? {
-        entries.count < Self.entryLimit ? nil : entries.first { $0.isFormer }?.id
+    /// Sessions of former identities, oldest first, of which one must go before there is room for one more: whoever
+    /// shows ever new keys under a name shall not keep the true one out.
+    package var surplus: [Identifier] {
+        entries.count < Self.entryLimit ? [] : entries.filter { $0.isFormer }.map { $0.id }
     }
 
     /// `limit` if there is no room for one more session.

@@ -19,12 +19,11 @@ extension Store {
         case .epochEnd: try endEpoch(conversation, transaction)
         case .sessionEnd:
             // Not before the host has all that it wanted to be kept.
-            guard try !hasKept(job.subject, transaction) else {
+            guard try !transaction.hasKept(job.subject) else {
                 return try transaction.schedule(job, at: Backoff.after(now(), Session.endRetry))
             }
-            try outgoing(transaction).dropQueue(conversation.session)
-            try end(conversation, in: transaction)
-            try outgoing(transaction).tell(.sessionEnded, conversation.session)
+            try takeOut(conversation, in: transaction)
+            try outgoing(transaction).finish(conversation.session)
         case .credentialPurge, .checkpoint, .tombstone, .rotatePackage, .deletePackage, .replenish,
             .verifyPublication, .orphanRetry, .backup:
             throw .internal
@@ -42,16 +41,6 @@ extension Store {
             .request(
                 Request.package.rawValue, account: session.account, session: session.id,
                 peer: session.peer))
-    }
-
-    private func hasKept(_ session: Identifier, _ transaction: Transaction) throws(Failure) -> Bool
-    {
-        var isThere = false
-        try transaction.scanRaw(.of(.kept, session)) { (_, _) in
-            isThere = true
-            return false
-        }
-        return isThere
     }
 
     private func eraseLateKeys(

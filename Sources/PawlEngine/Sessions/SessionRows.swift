@@ -113,6 +113,29 @@ extension Transaction {
         return Conversation(session, peer: peer, row: row)
     }
 
+    /// nil: there is none, or it is damaged or a newer Pawl's.
+    func readableSession(
+        _ id: Identifier, of account: Identifier
+    ) throws(Failure) -> Session? {
+        do throws(Failure) {
+            return try session(SessionHalf(id), of: account)
+        } catch {
+            switch error {
+            case .corrupt, .version: return nil
+            default: throw error
+            }
+        }
+    }
+
+    func hasKept(_ session: Identifier) throws(Failure) -> Bool {
+        var isThere = false
+        try scanRaw(.of(.kept, session)) { (_, _) in
+            isThere = true
+            return false
+        }
+        return isThere
+    }
+
     /// The side of a session that belongs to `account`; of one that was closed, `kind` being tombstone.
     func session(
         _ half: SessionHalf, of account: Identifier, _ kind: RowKind = .session
