@@ -983,8 +983,9 @@ pawl_status pawl_peer_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT
 pawl_status pawl_view_peer(const pawl_view *view, size_t row, pawl_peer *peer);
 
 /* Says what is thought of a peer's identity, and accepts it if it was waiting to be accepted. Sessions with its
- * former keys become receive-only. A peer that is not known yet is noted. PAWL_NOT_FOUND: no such account. PAWL_AUTH: an
- * agreement key that is not canonical. Since ABI 1. */
+ * former keys become receive-only. A peer that is not known yet is noted. One whose record is damaged, which is
+ * PAWL_CORRUPT for all else, gets a new one; what it had of sessions becomes receive-only. PAWL_NOT_FOUND: no such
+ * account. PAWL_AUTH: an agreement key that is not canonical. Since ABI 1. */
 pawl_status pawl_peer_trust(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                             const pawl_identity *identity, uint32_t trust);
 /* Sets the weakest suite that is taken of this peer; it rises when the peer uses a stronger one. PAWL_NOT_FOUND. Since

@@ -642,6 +642,48 @@ import Testing
         return (bob, world.frames[0], "message 0")
     }
 
+    /// The host says anew who a peer is whose record is damaged. What is on its way is read, and a new session started.
+    @Test func aDamagedPeerIsJudgedAnew() throws {
+        let world = try Self.world.get()
+        let clock = ManualClock()
+        let bob = try openStore(on: world.bobs.snapshot(), clock: clock)
+        _ = try bob.say(world.his, "under reservation")
+        let second = try #require(try bob.hear(world.bob, [world.welcome])[0].session)
+        #expect(try unconfirmed(bob, world.bob) == 2)
+        let alice = try openStore(on: world.alices.snapshot())
+        let package = try alice.bundle(world.alice).bytes
+        try bob.damage(#require(bob.keys(.peer).first))
+        let refused = try bob.hear(world.bob, [world.frames[0]])
+        #expect(refused[0].failure == .corrupt(.record))
+        #expect(throws: Failure.corrupt(.record)) {
+            try bob.start(world.bob, package, with: "alice")
+        }
+        #expect(throws: Failure.corrupt(.record)) {
+            try withText("alice") { try bob.allow(world.bob, .x25519, ofPeerNamed: $0) }
+        }
+
+        let row = try alice.account(world.alice)
+        try withExtendedLifetime(row) { try bob.trust(world.bob, row.record.triple, .verified) }
+        let known = try withText("alice") { try bob.peer(world.bob, named: $0) }
+        #expect(known.trust == .verified && known.sending == nil)
+        #expect(Set(known.entries.map { $0.id }) == [world.his, second])
+        #expect(try unconfirmed(bob, world.bob) == 0)
+        for session in [world.his, second] {
+            #expect(throws: Failure.state(.receiveOnly)) { try bob.say(session, "too late") }
+        }
+        let heard = try bob.hear(world.bob, [world.frames[0]])
+        #expect(heard[0].failure == nil)
+        let session = try bob.start(world.bob, package, with: "alice")
+        let hello = try bob.say(session, "hello")
+        #expect(try alice.hear(world.alice, [hello])[0].failure == nil)
+        #expect(try bob.verify().isEmpty)
+        clock.advance(7 * 24 * Backoff.hour)
+        _ = try bob.runAll()
+        let told = try told(bob)
+        for session in [world.his, second] { #expect(told[session] == [ended]) }
+        #expect(try bob.sessions(world.bob, peer: "alice").map { $0.id } == [session])
+    }
+
     /// A name has room for 64 sessions, so a fresh one may end that of a former identity. The call that does it
     /// does not bring it back.
     @Test func whatACallHasEndedTakesNoFrame() throws {

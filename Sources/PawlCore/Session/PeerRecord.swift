@@ -273,6 +273,18 @@ package struct PeerRecord {
         }
     }
 
+    /// A session that a damaged record had, which cannot say any more how they stood to each other.
+    package mutating func restore(_ session: Session, _ identity: Identity) {
+        guard entries.count < Self.entryLimit else { return }
+        if session.peer.hasSameKeys(as: identity.keys) { suite = max(suite, session.suite) }
+        entries.append(
+            Entry(
+                id: session.id, created: session.created, isOutbound: session.side == .initiator,
+                isConfirmed: session.welcome == nil, isSendable: false, isWaiting: false,
+                isFormer: true))
+        entries.sort { $0.created < $1.created }
+    }
+
     package mutating func end(_ id: Identifier) {
         entries.removeAll { $0.id == id }
         if sending == id { sending = entries.last { $0.isSendable && !$0.isWaiting }?.id }

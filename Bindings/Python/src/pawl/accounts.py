@@ -210,7 +210,8 @@ class Accounts:
         """Says what is thought of a peer's identity; accepts it if it waited to be accepted.
 
         Sessions with the peer's former keys become receive-only. One that is not known yet is
-        noted. NotFoundError: no such account.
+        noted. One whose record is damaged gets a new one, and all its sessions become receive-only.
+        NotFoundError: no such account.
         """
         self._handle.call(
             library.pawl_peer_trust, _id(account), identity_struct(identity), _code(trust)
