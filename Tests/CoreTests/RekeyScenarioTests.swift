@@ -345,6 +345,36 @@ import Testing
         #expect(alice.steps.last { $0.event == .committed }?.offer == constructor)
     }
 
+    /// An epoch that is over while its session waits for the host ends when that accepts the identity.
+    @Test func anEpochThatEndsWhileItsSessionWaits() throws {
+        let couple = try Couple()
+        let (bob, clock) = (couple.bob, couple.clock)
+        let known = try couple.alice.store.account(couple.alice.account)
+        try withExtendedLifetime(known) {
+            try bob.store.trust(bob.account, known.record.triple, .verified)
+        }
+        let other = try Side("alice", clock)
+        let rows = try bob.store.createPackage(
+            bob.account, lifetime: Backoff.hour, oneTimeKeys: 0)
+        let package = array(rows[0].bytes)
+        other.session = try withText("bob") { name in
+            try package.withUnsafeBytes {
+                try other.store.startSession(other.account, peer: name, $0)
+            }
+        }
+        #expect(try bob.receive(other.encrypt("new keys")) == nil)
+        try bob.limit(interval: Backoff.minute)
+        clock.advance(Backoff.minute)
+        _ = try bob.store.runDue(limit: 100)
+        #expect(try bob.isIdle)
+        let new = try other.store.account(other.account)
+        try withExtendedLifetime(new) {
+            try bob.store.trust(bob.account, new.record.triple, .verified)
+        }
+        _ = try bob.store.runDue(limit: 100)
+        #expect(try bob.record.rekey.pending != nil)
+    }
+
     // MARK: Nobody answers
 
     @Test func stalledAfterEightRetries() throws {

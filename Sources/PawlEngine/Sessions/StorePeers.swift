@@ -95,6 +95,13 @@ extension Store {
             let now = now()
             let peer = try body(known, now)
             try transaction.put(peer, at: row, before: before, now: now)
+            // The deadline of an epoch may have passed while its session could begin no other.
+            for entry in peer.entries where entry.isSendable && !entry.isWaiting {
+                guard before?.entry(entry.id)?.isWaiting == true,
+                    let session = try transaction.readableSession(entry.id, of: account)
+                else { continue }
+                try outgoing(transaction).plan(session)
+            }
             return peer.entries.filter { !$0.isSendable }.map { $0.id }
         }
         for id in ended { shared.reservations.forget(id) }
