@@ -634,6 +634,45 @@ import Testing
         #expect(try bob.record.isReported == false)
     }
 
+    /// What a newer Pawl wrote is not damaged: the job that erases late keys leaves it to that.
+    @Test func lateKeysOfANewerPawlStay() throws {
+        let couple = try Couple()
+        let (alice, bob, clock) = (couple.alice, couple.bob, couple.clock)
+        let late = try (0..<3).map { try alice.encrypt("\($0)") }
+        try bob.receive(alice.encrypt("in time"))
+        for number in 1...2 {
+            try alice.rekey()
+            try couple.flush()
+            try couple.say("\(number)", alice)
+            try couple.flush()
+        }
+        let (keys, epochs) = (try bob.store.keys(.skipped), try bob.store.keys(.epoch))
+        #expect(keys.count == 3 && epochs.count == 2)
+        try bob.store.transact(.write) { (transaction) throws(Failure) in
+            for row in [keys[0], epochs[0]] {
+                let newer = try SecretBuffer(zeros: 100)
+                newer.mutableBytes[0] = 2
+                transaction.put(row, newer)
+            }
+        }
+        try bob.store.damage(keys[1])
+        try bob.store.damage(epochs[1])
+        let job = Job(.skippedKeys, bob.session)
+        try bob.store.plan(job, at: clock.now())
+        _ = try bob.store.runAll()
+        _ = try bob.take()
+        #expect(bob.events.filter { $0.what == Side.Event.lost }.map { $0.count } == [1])
+        clock.advance(week)
+        _ = try bob.store.runAll()
+        _ = try bob.take()
+        #expect(bob.events.filter { $0.what == Side.Event.lost }.map { $0.count } == [1, 1])
+        #expect(try bob.store.keys(.skipped, .epoch) == [keys[0], epochs[0]])
+        #expect(try bob.record.skipped == 1)
+        #expect(try bob.store.time(of: job) == clock.now() + week)
+        #expect(try bob.receive(late[0]) == .version)
+        #expect(try bob.store.jobs(areDead: true, after: nil, limit: 10).isEmpty)
+    }
+
     // MARK: Reservations
 
     @Test func aReservationIsGivenBackWhenItsEpochEnds() throws {
