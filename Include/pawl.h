@@ -1068,7 +1068,9 @@ pawl_status pawl_view_session(const pawl_view *view, size_t row, pawl_session *s
  * stolen before is of no use. Both sides may start one at the same time. What it takes goes through the outbox, and what is
  * lost is sent again by jobs of the schedule, so a host that serves both need do nothing else. */
 
-#define PAWL_REKEY_FRESH 1 /* an epoch whose rekey begins after this call, even if one is under way */
+#define PAWL_REKEY_FRESH 1 /* an epoch for which this side draws keys after this call, even if a rekey is under way: a theft of
+                              this side's state before the call is healed. An offer of the peer's that crosses may be older; for
+                              a theft of the peer's state ask there, or here for a second fresh epoch, too */
 
 /* Asks for the next epoch, or joins the rekey that is under way; *epoch is the one to wait for: with pawl_session_wait,
  * or for PAWL_EVENT_EPOCH. PAWL_NOT_FOUND; PAWL_STATE_RECEIVE_ONLY; PAWL_STATE_IDENTITY; PAWL_LIMIT_INDEX. Since

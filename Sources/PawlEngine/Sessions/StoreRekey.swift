@@ -5,7 +5,8 @@ internal import PawlStore
 /// Rekeying on demand, by limits, and waiting for it.
 extension Store {
     /// Asks for the next epoch, or joins the round that is under way, and answers the epoch to wait for. `isFresh`: one
-    /// whose round begins after this call, so that a theft before it is healed.
+    /// for which this side draws keys after this call, so that a theft of its own state before it is healed. The peer's
+    /// offer may be older, if it crosses: a theft of the peer's state is healed by the fresh epoch after that.
     package func rekey(_ id: Identifier, isFresh: Bool) throws(Failure) -> UInt32 {
         let reserved = takeReserved(id)
         return try transact(.write) { (transaction) throws(Failure) in
