@@ -139,7 +139,7 @@ typedef int32_t pawl_status;
 #define PAWL_LIMIT_COUNTER 0x0509    /* a 64-bit counter of the store is used up */
 #define PAWL_LIMIT_MESSAGE 0x0609    /* a message above 16 MiB */
 #define PAWL_LIMIT_INDEX 0x0709      /* 2^31 messages in one epoch and direction; history opens 2^22 of them */
-#define PAWL_LIMIT_SESSIONS 0x0809   /* 8 sessions of one identity, or 256 unconfirmed of one account */
+#define PAWL_LIMIT_SESSIONS 0x0809   /* 8 sessions of one identity, 64 of one name, or 256 unconfirmed of one account */
 #define PAWL_LIMIT_PACKAGES 0x0909   /* more key packages or one-time keys than an account may hold */
 #define PAWL_LIMIT_QUEUE 0x0A09      /* as many messages as may wait for an epoch do; nothing was dropped */
 #define PAWL_CORRUPT_KEY_LOST 0x010B /* what held the key or the secret is gone */
@@ -983,8 +983,9 @@ pawl_status pawl_peer_list(pawl_store *store, const uint8_t account[PAWL_ACCOUNT
 pawl_status pawl_view_peer(const pawl_view *view, size_t row, pawl_peer *peer);
 
 /* Says what is thought of a peer's identity, and accepts it if it was waiting to be accepted. Sessions with its
- * former keys become receive-only. A peer that is not known yet is noted. PAWL_NOT_FOUND: no such account. PAWL_AUTH: an
- * agreement key that is not canonical. Since ABI 1. */
+ * former keys become receive-only. A peer that is not known yet is noted. One whose record is damaged, which is
+ * PAWL_CORRUPT for all else, gets a new one; what it had of sessions becomes receive-only. PAWL_NOT_FOUND: no such
+ * account. PAWL_AUTH: an agreement key that is not canonical. Since ABI 1. */
 pawl_status pawl_peer_trust(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                             const pawl_identity *identity, uint32_t trust);
 /* Sets the weakest suite that is taken of this peer; it rises when the peer uses a stronger one. PAWL_NOT_FOUND. Since
@@ -1041,7 +1042,8 @@ typedef struct pawl_session {
  * for (PAWL_REQUEST_PACKAGE). PAWL_NOT_FOUND: no such account. PAWL_MISUSE_PACKAGE; PAWL_VERSION; PAWL_AUTH: a wrong
  * signature, name or key; PAWL_TIME: expired, not yet valid, or valid for too long; PAWL_STATE_IDENTITY;
  * PAWL_STATE_SUITE; PAWL_STATE_SELF; PAWL_LIMIT_SESSIONS: 8 sessions of this identity, those included that are receive-only
- * for 7 days and can be closed. Since ABI 1. */
+ * for 7 days and can be closed; or 64 of this name, of which none can end: where a name has no room the oldest session of
+ * its former keys does (PAWL_EVENT_SESSION_ENDED), unless messages of it are kept. Since ABI 1. */
 pawl_status pawl_session_start(pawl_store *store, const uint8_t account[PAWL_ACCOUNT_ID_SIZE],
                                const pawl_start_options *options, uint8_t session[PAWL_SESSION_ID_SIZE]);
 /* Starts a session in place of one that is desynchronized, from a fresh package of the same identity (another one is
@@ -1066,7 +1068,9 @@ pawl_status pawl_view_session(const pawl_view *view, size_t row, pawl_session *s
  * stolen before is of no use. Both sides may start one at the same time. What it takes goes through the outbox, and what is
  * lost is sent again by jobs of the schedule, so a host that serves both need do nothing else. */
 
-#define PAWL_REKEY_FRESH 1 /* an epoch whose rekey begins after this call, even if one is under way */
+#define PAWL_REKEY_FRESH 1 /* an epoch for which this side draws keys after this call, even if a rekey is under way: a theft of
+                              this side's state before the call is healed. An offer of the peer's that crosses may be older; for
+                              a theft of the peer's state ask there, or here for a second fresh epoch, too */
 
 /* Asks for the next epoch, or joins the rekey that is under way; *epoch is the one to wait for: with pawl_session_wait,
  * or for PAWL_EVENT_EPOCH. PAWL_NOT_FOUND; PAWL_STATE_RECEIVE_ONLY; PAWL_STATE_IDENTITY; PAWL_LIMIT_INDEX. Since
@@ -1075,9 +1079,10 @@ pawl_status pawl_session_rekey(pawl_store *store, const uint8_t session[PAWL_SES
                                uint32_t *epoch);
 /* Waits until a session has reached `epoch`, at most timeout_ns; *reached (may be NULL) is the epoch that it has. Wakes for
  * what any thread or process does with the store's file, and at once for what has happened already; somebody must serve
- * outbox and schedule meanwhile. PAWL_BUSY_WAITING: not in time. PAWL_CLOSED_SESSION: closed, erased, or never there;
- * PAWL_CLOSED: pawl_store_close was called. PAWL_STORE_CANNOT_OPEN: each waiter has descriptors of its own, an inotify
- * instance among them, and the system has no more. PAWL_STATE_BATCH. Since ABI 1. */
+ * outbox and schedule meanwhile. What this handle encrypts afterwards is of no epoch before *reached. PAWL_BUSY_WAITING:
+ * not in time. PAWL_CLOSED_SESSION: closed, erased, or never there; PAWL_CLOSED: pawl_store_close was called.
+ * PAWL_STORE_CANNOT_OPEN: each waiter has descriptors of its own, an inotify instance among them, and the system has no
+ * more. PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_session_wait(pawl_store *store, const uint8_t session[PAWL_SESSION_ID_SIZE], uint32_t epoch,
                               int64_t timeout_ns, uint32_t *reached);
 

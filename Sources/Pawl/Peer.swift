@@ -70,6 +70,7 @@ extension Account {
 
     /// Says what the user thinks of a peer's identity, and accepts it if it was waiting for that.
     /// Sessions with its former keys become receive-only. A peer that is not known yet is noted.
+    /// One whose record is damaged gets a new one, and all its sessions become receive-only.
     ///
     /// - Throws: ``PawlError/Reason/misuseAccount`` if the name breaks the rules,
     ///   ``PawlError/Code/notFound`` (no such account any more).

@@ -118,7 +118,10 @@ extension Session {
     /// before is of no use. What it takes goes through the outbox, and what is lost is sent again
     /// by the schedule, see ``Store/items(limit:lease:)``.
     ///
-    /// - Parameter fresh: an epoch whose rekey begins after this call, even if one is under way.
+    /// - Parameter fresh: an epoch for which this side draws keys after this call, even if a rekey is
+    ///   under way: a theft of this side's state before the call is healed. An offer of the peer's
+    ///   that crosses may be older; for a theft of the peer's state ask there, or here for a second
+    ///   fresh epoch, too.
     /// - Returns: the epoch to wait for, with ``wait(for:timeout:)`` or ``Item/Event/epoch(_:)``.
     /// - Throws: ``PawlError/Reason/stateReceiveOnly``, ``PawlError/Reason/stateIdentity``,
     ///   ``PawlError/Reason/limitIndex``.
@@ -129,7 +132,8 @@ extension Session {
 
     /// Waits until the session has reached an epoch, woken by whatever any thread or process does
     /// with the store's file; what has happened already is not waited for. It holds up neither the
-    /// store nor other tasks, of which one must go on with ``Store/items(limit:lease:)``.
+    /// store nor other tasks, of which one must go on with ``Store/items(limit:lease:)``. What this
+    /// store encrypts afterwards is of no epoch before the one returned.
     ///
     /// - Parameters:
     ///   - epoch: as ``rekey(fresh:)`` returned it.

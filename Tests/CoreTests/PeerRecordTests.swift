@@ -92,13 +92,13 @@ import Testing
         for number in 0..<100 {
             let stranger = try record("bob")
             _ = try peer.see(stranger.identity, .x25519, now: 1)
-            if let surplus = peer.surplus { peer.end(surplus) }
+            if let surplus = peer.surplus.first { peer.end(surplus) }
             try peer.accept(
                 id(UInt8(number + 100)), created: Int64(number),
                 isWaiting: peer.isWaiting(stranger.identity))
         }
         #expect(peer.entries.count == 64)
-        if let surplus = peer.surplus { peer.end(surplus) }
+        if let surplus = peer.surplus.first { peer.end(surplus) }
         try peer.accept(id(1), created: 1, isWaiting: false)
         #expect(try peer.sending == id(1))
     }

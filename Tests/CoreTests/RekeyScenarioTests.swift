@@ -345,6 +345,36 @@ import Testing
         #expect(alice.steps.last { $0.event == .committed }?.offer == constructor)
     }
 
+    /// An epoch that is over while its session waits for the host ends when that accepts the identity.
+    @Test func anEpochThatEndsWhileItsSessionWaits() throws {
+        let couple = try Couple()
+        let (bob, clock) = (couple.bob, couple.clock)
+        let known = try couple.alice.store.account(couple.alice.account)
+        try withExtendedLifetime(known) {
+            try bob.store.trust(bob.account, known.record.triple, .verified)
+        }
+        let other = try Side("alice", clock)
+        let rows = try bob.store.createPackage(
+            bob.account, lifetime: Backoff.hour, oneTimeKeys: 0)
+        let package = array(rows[0].bytes)
+        other.session = try withText("bob") { name in
+            try package.withUnsafeBytes {
+                try other.store.startSession(other.account, peer: name, $0)
+            }
+        }
+        #expect(try bob.receive(other.encrypt("new keys")) == nil)
+        try bob.limit(interval: Backoff.minute)
+        clock.advance(Backoff.minute)
+        _ = try bob.store.runDue(limit: 100)
+        #expect(try bob.isIdle)
+        let new = try other.store.account(other.account)
+        try withExtendedLifetime(new) {
+            try bob.store.trust(bob.account, new.record.triple, .verified)
+        }
+        _ = try bob.store.runDue(limit: 100)
+        #expect(try bob.record.rekey.pending != nil)
+    }
+
     // MARK: Nobody answers
 
     @Test func stalledAfterEightRetries() throws {
@@ -604,6 +634,45 @@ import Testing
         #expect(try bob.record.isReported == false)
     }
 
+    /// What a newer Pawl wrote is not damaged: the job that erases late keys leaves it to that.
+    @Test func lateKeysOfANewerPawlStay() throws {
+        let couple = try Couple()
+        let (alice, bob, clock) = (couple.alice, couple.bob, couple.clock)
+        let late = try (0..<3).map { try alice.encrypt("\($0)") }
+        try bob.receive(alice.encrypt("in time"))
+        for number in 1...2 {
+            try alice.rekey()
+            try couple.flush()
+            try couple.say("\(number)", alice)
+            try couple.flush()
+        }
+        let (keys, epochs) = (try bob.store.keys(.skipped), try bob.store.keys(.epoch))
+        #expect(keys.count == 3 && epochs.count == 2)
+        try bob.store.transact(.write) { (transaction) throws(Failure) in
+            for row in [keys[0], epochs[0]] {
+                let newer = try SecretBuffer(zeros: 100)
+                newer.mutableBytes[0] = 2
+                transaction.put(row, newer)
+            }
+        }
+        try bob.store.damage(keys[1])
+        try bob.store.damage(epochs[1])
+        let job = Job(.skippedKeys, bob.session)
+        try bob.store.plan(job, at: clock.now())
+        _ = try bob.store.runAll()
+        _ = try bob.take()
+        #expect(bob.events.filter { $0.what == Side.Event.lost }.map { $0.count } == [1])
+        clock.advance(week)
+        _ = try bob.store.runAll()
+        _ = try bob.take()
+        #expect(bob.events.filter { $0.what == Side.Event.lost }.map { $0.count } == [1, 1])
+        #expect(try bob.store.keys(.skipped, .epoch) == [keys[0], epochs[0]])
+        #expect(try bob.record.skipped == 1)
+        #expect(try bob.store.time(of: job) == clock.now() + week)
+        #expect(try bob.receive(late[0]) == .version)
+        #expect(try bob.store.jobs(areDead: true, after: nil, limit: 10).isEmpty)
+    }
+
     // MARK: Reservations
 
     @Test func aReservationIsGivenBackWhenItsEpochEnds() throws {
@@ -668,11 +737,13 @@ import Testing
         let answers = try bob.take()
         alice.forgetSteps()
         for commits in [false, true] {
+            _ = try alice.encrypt("under reservation")
             let batch = try alice.store.beginBatch()
             let answer = try hear(answers, at: batch, alice.account).map(\.failure)
             #expect(answer == [nil])
             try batch.endBatch(commit: commits)
             #expect(try alice.epoch == (commits ? 1 : 0))
+            #expect(try place(alice.encrypt("after it")).epoch == (commits ? 1 : 0))
         }
         #expect(alice.steps.map(\.event) == [.committed])
         #expect(try alice.receive(reserved) == nil)
@@ -687,6 +758,25 @@ import Testing
         #expect(try alice.epoch == 1 && bob.epoch == 1)
         let (hers, his) = (try alice.record, try bob.record)
         #expect(try agrees(hers, his) && agrees(his, hers))
+    }
+
+    /// What the peer has closed takes nothing, though indices of it are left.
+    @Test func aBatchThatHearsAClose() throws {
+        let couple = try Couple()
+        let (alice, bob) = (couple.alice, couple.bob)
+        _ = try alice.encrypt("under reservation")
+        try bob.store.closeSession(bob.session)
+        let close = try bob.take()
+        for commits in [false, true] {
+            let batch = try alice.store.beginBatch()
+            #expect(try hear(close, at: batch, alice.account).map(\.failure) == [nil])
+            try batch.endBatch(commit: commits)
+            guard commits else {
+                _ = try alice.encrypt("not closed")
+                continue
+            }
+            #expect(throws: Failure.state(.receiveOnly)) { try alice.encrypt("too late") }
+        }
     }
 
     // MARK: Theft

@@ -34,6 +34,22 @@ import Testing
         }
     }
 
+    /// Who was told of an epoch encrypts in it, whichever handle has committed it.
+    @Test func whatIsReservedOfAnEpochBeforeIsNotUsed() throws {
+        let couple = try Couple()
+        let (alice, id) = (couple.alice, couple.alice.session)
+        let other = try openStore(on: alice.storage.sibling(), clock: couple.clock)
+        #expect(try place(other.frame("a", in: id)).epoch == 0)
+        let target = try alice.rekey()
+        try couple.flush()
+        #expect(try other.waitForEpoch(id, target, timeout: 0) == 1)
+        let first = try place(other.frame("b", in: id))
+        #expect(first.epoch == 1)
+        // What is reserved of the epoch itself is.
+        #expect(try other.waitForEpoch(id, target, timeout: 0) == 1)
+        #expect(try place(other.frame("c", in: id)).index == first.index + 1)
+    }
+
     /// In each phase of a round.
     @Test(arguments: 0..<3)
     func shutdownInTheMiddleWakesEveryone(step: Int) throws {

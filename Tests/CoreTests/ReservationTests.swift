@@ -71,8 +71,9 @@ import Testing
         #expect(try talk.bob.store.session(talk.bob.session).entry.isConfirmed)
     }
 
-    /// Nothing of a deleted account is left, not even what a closed session had to deliver.
-    @Test func aDeletedAccountLeavesNothing() throws {
+    /// Nothing of a deleted account is left, not even what a closed session had to deliver, or what only a damaged
+    /// record names.
+    @Test(arguments: [false, true]) func aDeletedAccountLeavesNothing(isDamaged: Bool) throws {
         let storage = MemoryStorage()
         let empty = try openStore(on: MemoryStorage())
         let talk = try Talk(on: storage)
@@ -86,6 +87,7 @@ import Testing
         _ = try store.createPackage(talk.alice.account, lifetime: 1_000_000_000, oneTimeKeys: 3)
         try store.closeSession(session)
         _ = try talk.start(withPeerNamed: "another")
+        if isDamaged { for row in try store.keys(.peer) { try store.damage(row) } }
         try store.deleteAccount(talk.alice.account)
         #expect(try store.takeItems(limit: 10, lease: 0).isEmpty)
         // What is left is the number of the last item, and when the schedule was changed last.

@@ -642,24 +642,143 @@ import Testing
         return (bob, world.frames[0], "message 0")
     }
 
+    /// The host says anew who a peer is whose record is damaged. What is on its way is read, and a new session started.
+    @Test func aDamagedPeerIsJudgedAnew() throws {
+        let world = try Self.world.get()
+        let clock = ManualClock()
+        let bob = try openStore(on: world.bobs.snapshot(), clock: clock)
+        _ = try bob.say(world.his, "under reservation")
+        let second = try #require(try bob.hear(world.bob, [world.welcome])[0].session)
+        #expect(try unconfirmed(bob, world.bob) == 2)
+        let alice = try openStore(on: world.alices.snapshot())
+        let package = try alice.bundle(world.alice).bytes
+        try bob.damage(#require(bob.keys(.peer).first))
+        let refused = try bob.hear(world.bob, [world.frames[0]])
+        #expect(refused[0].failure == .corrupt(.record))
+        #expect(throws: Failure.corrupt(.record)) {
+            try bob.start(world.bob, package, with: "alice")
+        }
+        #expect(throws: Failure.corrupt(.record)) {
+            try withText("alice") { try bob.allow(world.bob, .x25519, ofPeerNamed: $0) }
+        }
+
+        let row = try alice.account(world.alice)
+        try withExtendedLifetime(row) { try bob.trust(world.bob, row.record.triple, .verified) }
+        let known = try withText("alice") { try bob.peer(world.bob, named: $0) }
+        #expect(known.trust == .verified && known.sending == nil)
+        #expect(Set(known.entries.map { $0.id }) == [world.his, second])
+        #expect(try unconfirmed(bob, world.bob) == 0)
+        for session in [world.his, second] {
+            #expect(throws: Failure.state(.receiveOnly)) { try bob.say(session, "too late") }
+        }
+        let heard = try bob.hear(world.bob, [world.frames[0]])
+        #expect(heard[0].failure == nil)
+        let session = try bob.start(world.bob, package, with: "alice")
+        let hello = try bob.say(session, "hello")
+        #expect(try alice.hear(world.alice, [hello])[0].failure == nil)
+        #expect(try bob.verify().isEmpty)
+        clock.advance(7 * 24 * Backoff.hour)
+        _ = try bob.runAll()
+        let told = try told(bob)
+        for session in [world.his, second] { #expect(told[session] == [ended]) }
+        #expect(try bob.sessions(world.bob, peer: "alice").map { $0.id } == [session])
+    }
+
     /// A name has room for 64 sessions, so a fresh one may end that of a former identity. The call that does it
     /// does not bring it back.
     @Test func whatACallHasEndedTakesNoFrame() throws {
         let world = try Self.world.get()
         let bob = try openStore(on: world.bobs.snapshot())
-        let rows = try bob.createPackage(world.bob, lifetime: Backoff.hour, oneTimeKeys: 0)
-        let package = array(rows[0].bytes)
-        let welcomes = try (0..<64).map { _ in
-            let stranger = try openStore(on: MemoryStorage())
-            let account = try withText("alice") { try stranger.createAccount(named: $0) }
-            return try stranger.say(stranger.start(account, package), "it is me")
-        }
+        try wait(bob, world.his)
+        let welcomes = try strangers(64, to: bob, world)
         let first = try bob.hear(world.bob, welcomes.dropLast())
         #expect(first.allSatisfy { $0.failure == nil })
         let heard = try bob.hear(world.bob, [welcomes[63], world.frames[0]])
         #expect(heard.map { $0.failure } == [nil, .notFound])
         #expect(throws: Failure.notFound) { _ = try bob.session(world.his) }
+        #expect(try told(bob)[world.his] == [Side.Event.unsent, Side.Event.unsent, ended])
         #expect(try bob.verify().isEmpty)
+    }
+
+    /// The same for a session that the host starts.
+    @Test func whatAStartEndsIsTold() throws {
+        let world = try Self.world.get()
+        let bob = try openStore(on: world.bobs.snapshot())
+        try wait(bob, world.his)
+        _ = try bob.hear(world.bob, strangers(63, to: bob, world))
+        let (stranger, account) = try stranger()
+        let session = try bob.start(world.bob, stranger.bundle(account).bytes, with: "alice")
+        #expect(throws: Failure.notFound) { _ = try bob.session(world.his) }
+        #expect(try told(bob)[world.his] == [Side.Event.unsent, Side.Event.unsent, ended])
+        _ = try bob.say(session, "hello")
+    }
+
+    /// A session does not go before what the host wanted to be kept of it; where nothing can go, nothing comes.
+    @Test func whatIsKeptKeepsItsSession() throws {
+        let world = try Self.world.get()
+        let bob = try openStore(on: world.bobs.snapshot())
+        _ = try bob.hear(world.bob, [world.frames[0]], keeps: true)
+        let welcomes = try strangers(66, to: bob, world)
+        let first = try bob.hear(world.bob, [welcomes[0]])
+        let others = try bob.hear(world.bob, Array(welcomes[1..<63]), keeps: true)
+        let second = try bob.hear(world.bob, [welcomes[63], world.frames[1]], keeps: true)
+        #expect(second.map { $0.failure } == [nil, nil])
+        let gone = try #require(first[0].session)
+        #expect(throws: Failure.notFound) { _ = try bob.session(gone) }
+        #expect(try told(bob)[gone] == [changed, ended])
+
+        let last = try #require(others[61].session)
+        #expect(try bob.hear(world.bob, [welcomes[64]])[0].failure == .limit(.sessions))
+        try bob.forget(last, epoch: 0, index: 0)
+        #expect(try bob.hear(world.bob, [welcomes[65]])[0].failure == nil)
+        #expect(throws: Failure.notFound) { _ = try bob.session(last) }
+        #expect(try bob.verify().isEmpty)
+    }
+
+    // Numbers of the header.
+    private let changed: UInt32 = 1
+    private let ended: UInt32 = 5
+
+    /// Two messages that wait for an epoch.
+    private func wait(_ store: Store, _ session: Identifier) throws {
+        try store.setLimits(
+            session,
+            Pace.Limits(messages: 0, bytes: 0, interval: 0, isPerfect: true, queue: 0))
+        for message in ["one", "two"] { _ = try withText(message) { try store.send(session, $0) } }
+    }
+
+    private func stranger() throws -> (Store, Identifier) {
+        let store = try openStore(on: MemoryStorage())
+        return (store, try withText("alice") { try store.createAccount(named: $0) })
+    }
+
+    /// Welcomes of others who say that they are Alice.
+    private func strangers(_ count: Int, to bob: Store, _ world: World) throws -> [[UInt8]] {
+        let rows = try bob.createPackage(world.bob, lifetime: Backoff.hour, oneTimeKeys: 0)
+        let package = array(rows[0].bytes)
+        return try (0..<count).map { _ in
+            let (store, account) = try stranger()
+            return try store.say(store.start(account, package), "it is me")
+        }
+    }
+
+    /// The events about each session.
+    private func told(_ store: Store) throws -> [Identifier: [UInt32]] {
+        var told: [Identifier: [UInt32]] = [:]
+        for row in try store.takeItems(limit: 10_000, lease: 0) {
+            guard row.item.lane.kind == .events, let session = row.item.session else { continue }
+            told[session, default: []].append(row.item.what)
+        }
+        return told
+    }
+
+    /// How many sessions count that nobody has confirmed.
+    private func unconfirmed(_ store: Store, _ account: Identifier) throws -> UInt32 {
+        try store.transact(.read) { (transaction) throws(Failure) in
+            let row = account.withBytes { RowKey(.accountState).appending($0) }
+            guard let buffer = try transaction.get(row) else { return 0 }
+            return try AccountState(decoding: buffer).unconfirmed
+        }
     }
 
     /// A call that failed, or did not, on a copy of the world.

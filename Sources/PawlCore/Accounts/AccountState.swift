@@ -41,5 +41,8 @@ package struct AccountState {
         unconfirmed += 1
     }
 
+    /// They were counted anew.
+    package mutating func setUnconfirmed(_ count: Int) { unconfirmed = UInt32(clamping: count) }
+
     package mutating func removeUnconfirmed() { if unconfirmed > 0 { unconfirmed -= 1 } }
 }

@@ -118,10 +118,10 @@ package struct ClosedEpoch {
         try reader.finish()
     }
 
-    /// Not used after; nil if it cannot be read.
-    package static func expiry(_ buffer: SecretBuffer) -> Int64? {
+    /// Not used after.
+    package static func expiry(_ buffer: SecretBuffer) throws(Failure) -> Int64 {
         var reader = ByteReader(buffer.bytes)
-        guard (try? reader.format(format)) != nil else { return nil }
-        return try? reader.integer(Int64.self)
+        try reader.format(format)
+        return try reader.integer(Int64.self)
     }
 }

@@ -216,10 +216,10 @@ package struct PeerRecord {
         }
     }
 
-    /// A session of a former identity that must go before there is room for one more: whoever shows ever new keys
-    /// under a name shall not keep the true one out.
-    package var surplus: Identifier? {
-        entries.count < Self.entryLimit ? nil : entries.first { $0.isFormer }?.id
+    /// Sessions of former identities, oldest first, of which one must go before there is room for one more: whoever
+    /// shows ever new keys under a name shall not keep the true one out.
+    package var surplus: [Identifier] {
+        entries.count < Self.entryLimit ? [] : entries.filter { $0.isFormer }.map { $0.id }
     }
 
     /// `limit` if there is no room for one more session.
@@ -271,6 +271,18 @@ package struct PeerRecord {
         for place in entries.indices where which(entries[place]) {
             entries[place].isSendable = false
         }
+    }
+
+    /// A session that a damaged record had, which cannot say any more how they stood to each other.
+    package mutating func restore(_ session: Session, _ identity: Identity) {
+        guard entries.count < Self.entryLimit else { return }
+        if session.peer.hasSameKeys(as: identity.keys) { suite = max(suite, session.suite) }
+        entries.append(
+            Entry(
+                id: session.id, created: session.created, isOutbound: session.side == .initiator,
+                isConfirmed: session.welcome == nil, isSendable: false, isWaiting: false,
+                isFormer: true))
+        entries.sort { $0.created < $1.created }
     }
 
     package mutating func end(_ id: Identifier) {

@@ -162,8 +162,8 @@ package struct Rekey {
 
     // MARK: Inputs
 
-    /// Asks for the next epoch, or joins the round that is under way; answers the epoch to wait for. `isFresh`: one whose
-    /// round has not begun. `isWaited`: somebody wants to be told.
+    /// Asks for the next epoch, or joins the round that is under way; answers the epoch to wait for. `isFresh`: one for
+    /// which this side has drawn nothing. `isWaited`: somebody wants to be told.
     package mutating func trigger(
         isFresh: Bool, isWaited: Bool, _ exchange: some Exchange
     ) throws(Failure) -> (target: UInt32, Outcome) {

@@ -48,15 +48,12 @@ extension Store {
             var isThere = false
             try transaction.getRaw(.account(id)) { _ in isThere = true }
             guard isThere else { throw .notFound }
-            var sessions: [Identifier] = []
-            try transaction.scanRaw(.of(.peer, id)) { (row, value) throws(Failure) in
-                if let buffer = try? transaction.sealer.open(value, for: row),
-                    let peer = try? PeerRecord(decoding: buffer)
-                {
-                    for entry in peer.entries { sessions.append(entry.id) }
-                }
-                return true
+            // Either record may be damaged.
+            var sessions: Set<Identifier> = []
+            try transaction.eachPeer(of: id) { (peer) in
+                for entry in peer.entries { sessions.insert(entry.id) }
             }
+            try transaction.eachSession(of: id) { (session) in sessions.insert(session.id) }
             for session in sessions {
                 try transaction.erase(session)
                 try transaction.deleteAll(.of(.kept, session))

@@ -224,6 +224,11 @@ final class Inbox {
         }
         let decision = try session.decide(opened, frame, parts, now: now, Libsodium())
         withExtendedLifetime(opened) {}
+        let outcome = decision.outcome
+        if !givesBack, outcome.committed != nil || outcome.isClosed {
+            // Skipped, also by a batch that is rolled back.
+            outgoing.reservations.forget(session.id)
+        }
         return decision
     }
 
@@ -291,16 +296,13 @@ final class Inbox {
         let initiator = welcome.initiator
         let peerRow = try transaction.peerRow(account, initiator.name)
         let known = try peer(peerRow)
-        var ended: Identifier?
         var peer = if let known { known.record } else { try PeerRecord(initiator, now: now) }
         let sighting = try peer.see(initiator.keys, welcome.suite, now: now)
         let isWaiting = try peer.isWaiting(initiator.keys)
-        if let surplus = peer.surplus, open[SessionHalf(surplus)] == nil {
-            if peer.entry(surplus)?.isUnconfirmedInbound == true {
-                state.removeUnconfirmed()
-            }
-            peer.end(surplus)
-            ended = surplus
+        let surplus = try outgoing.surplus(of: peer, account) { open[SessionHalf($0)] == nil }
+        if let surplus {
+            if peer.entry(surplus.id)?.isUnconfirmedInbound == true { state.removeUnconfirmed() }
+            peer.end(surplus.id)
         }
         try state.addUnconfirmed()
         try peer.checkRoom(isWaiting: isWaiting)
@@ -318,9 +320,9 @@ final class Inbox {
         guard !decision.outcome.isClosed else { throw .replay }
 
         if sighting == .changed, known != nil { try report(.identityChanged, session) }
-        if let ended {
-            try transaction.erase(ended)
-            open.updateValue(nil, forKey: SessionHalf(ended))
+        if let surplus {
+            try outgoing.finish(surplus)
+            open.updateValue(nil, forKey: surplus.half)
         }
         // From here on nothing is refused.
         let shared = known ?? remember(OpenPeer(peer, stored: nil), peerRow)

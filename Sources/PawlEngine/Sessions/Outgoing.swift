@@ -137,6 +137,28 @@ struct Outgoing {
         return nil
     }
 
+    /// A session is over for good, and no longer in its peer's record.
+    func finish(_ session: Session) throws(Failure) {
+        try dropQueue(session)
+        try transaction.erase(session.id)
+        try tell(.sessionEnded, session)
+        reservations.forget(session.id)
+    }
+
+    /// The session that goes when a peer's record has no room for one more: of those that `canGo` the oldest of a former
+    /// identity. Never one before the host has forgotten what was kept of it; a damaged one is left to verify.
+    func surplus(
+        of peer: PeerRecord, _ account: Identifier, _ canGo: (Identifier) -> Bool = { _ in true }
+    ) throws(Failure) -> Session? {
+        for id in peer.surplus where canGo(id) {
+            guard try !transaction.hasKept(id),
+                let session = try transaction.readableSession(id, of: account)
+            else { continue }
+            return session
+        }
+        return nil
+    }
+
     func tell(
         _ event: SessionEvent, _ session: Session, count: UInt64 = 0
     ) throws(Failure) {

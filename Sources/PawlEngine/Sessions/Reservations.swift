@@ -201,6 +201,15 @@ package final class Reservations {
         return rest ?? nil
     }
 
+    /// The session has come to `epoch`: what is left of one before is skipped, and one that is being made may be of that.
+    func skip(_ session: Identifier, before epoch: UInt32) {
+        try? lock.withLock {
+            if let entry = entries[session], entry.terms.epoch >= epoch { return }
+            if latest == session { latest = nil }
+            _ = remove(session)
+        }
+    }
+
     private func remove(_ session: Identifier) -> Rest? {
         guard let entry = entries.removeValue(forKey: session) else { return nil }
         slots[entry.slot] = nil

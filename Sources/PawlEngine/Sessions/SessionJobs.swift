@@ -19,12 +19,11 @@ extension Store {
         case .epochEnd: try endEpoch(conversation, transaction)
         case .sessionEnd:
             // Not before the host has all that it wanted to be kept.
-            guard try !hasKept(job.subject, transaction) else {
+            guard try !transaction.hasKept(job.subject) else {
                 return try transaction.schedule(job, at: Backoff.after(now(), Session.endRetry))
             }
-            try outgoing(transaction).dropQueue(conversation.session)
-            try end(conversation, in: transaction)
-            try outgoing(transaction).tell(.sessionEnded, conversation.session)
+            try takeOut(conversation, in: transaction)
+            try outgoing(transaction).finish(conversation.session)
         case .credentialPurge, .checkpoint, .tombstone, .rotatePackage, .deletePackage, .replenish,
             .verifyPublication, .orphanRetry, .backup:
             throw .internal
@@ -44,16 +43,6 @@ extension Store {
                 peer: session.peer))
     }
 
-    private func hasKept(_ session: Identifier, _ transaction: Transaction) throws(Failure) -> Bool
-    {
-        var isThere = false
-        try transaction.scanRaw(.of(.kept, session)) { (_, _) in
-            isThere = true
-            return false
-        }
-        return isThere
-    }
-
     private func eraseLateKeys(
         _ session: Session, _ job: Job, _ transaction: Transaction
     ) throws(Failure) {
@@ -64,30 +53,41 @@ extension Store {
         var kept: UInt32 = 0
         var lost: UInt64 = 0
         try transaction.scanRaw(.of(.skipped, session.id)) { (row, value) throws(Failure) in
-            let record = try? SkippedRecord(decoding: transaction.sealer.open(value, for: row))
-            // One that cannot be read will never be used.
-            guard let record, record.expires > now else {
+            var expires: Int64
+            do throws(Failure) {
+                let record = try SkippedRecord(decoding: transaction.sealer.open(value, for: row))
+                expires = record.expires
+                if expires > latest {
+                    let key = try SecretBuffer(copying: record.key)
+                    try transaction.put(row, SkippedRecord.encode(key: key, expires: latest))
+                }
+            } catch {
+                expires = try expiry(of: error, latest)
+            }
+            guard expires > now else {
                 transaction.delete(row)
                 lost += 1
                 return true
             }
-            if record.expires > latest {
-                let key = try SecretBuffer(copying: record.key)
-                try transaction.put(row, SkippedRecord.encode(key: key, expires: latest))
-            }
             kept += 1
-            next = min(next ?? latest, record.expires)
+            next = min(next ?? latest, expires)
             return true
         }
         try transaction.scanRaw(.of(.epoch, session.id)) { (row, value) throws(Failure) in
-            let record = try? transaction.sealer.open(value, for: row)
-            guard let record, let expires = ClosedEpoch.expiry(record), expires > now else {
+            var expires: Int64
+            do throws(Failure) {
+                let record = try transaction.sealer.open(value, for: row)
+                expires = try ClosedEpoch.expiry(record)
+                if expires > latest {
+                    let epoch = try ClosedEpoch(decoding: record, epoch: 0)
+                    try transaction.put(row, epoch.encoded(expires: latest))
+                }
+            } catch {
+                expires = try expiry(of: error, latest)
+            }
+            guard expires > now else {
                 transaction.delete(row)
                 return true
-            }
-            if expires > latest {
-                let epoch = try ClosedEpoch(decoding: record, epoch: 0)
-                try transaction.put(row, epoch.encoded(expires: latest))
             }
             next = min(next ?? latest, expires)
             return true
@@ -97,6 +97,15 @@ extension Store {
         if lost > 0 { try outgoing(transaction).tell(.lost, session, count: lost) }
         try transaction.scheduleCheckpoint()
         if let next { try transaction.schedule(job, at: next) }
+    }
+
+    /// Of a row that cannot be read: a damaged one will never be used, a newer Pawl's is for that to erase.
+    private func expiry(of error: Failure, _ latest: Int64) throws(Failure) -> Int64 {
+        switch error {
+        case .corrupt: return .min
+        case .version: return latest
+        default: throw error
+        }
     }
 
     // MARK: Answers

@@ -113,6 +113,62 @@ extension Transaction {
         return Conversation(session, peer: peer, row: row)
     }
 
+    /// nil: there is none, or it cannot be read.
+    func readableSession(
+        _ id: Identifier, of account: Identifier
+    ) throws(Failure) -> Session? {
+        do throws(Failure) {
+            return try session(SessionHalf(id), of: account)
+        } catch {
+            guard error.isOfOneRow else { throw error }
+            return nil
+        }
+    }
+
+    /// All sessions of an account that can be read, whether a peer's record has them or not.
+    func eachSession(
+        of account: Identifier, _ body: (Session) throws(Failure) -> Void
+    ) throws(Failure) {
+        try scanRaw(RowKey(.session)) { (row, value) throws(Failure) in
+            guard let id = row.identifier(at: 0) else { return true }
+            let session: Session
+            do throws(Failure) {
+                session = try Session(decoding: sealer.open(value, for: row), id: id)
+            } catch {
+                guard error.isOfOneRow else { throw error }
+                return true
+            }
+            if session.account == account { try body(session) }
+            return true
+        }
+    }
+
+    /// All peers of an account that can be read.
+    func eachPeer(
+        of account: Identifier, _ body: (PeerRecord) throws(Failure) -> Void
+    ) throws(Failure) {
+        try scanRaw(.of(.peer, account)) { (row, value) throws(Failure) in
+            let peer: PeerRecord
+            do throws(Failure) {
+                peer = try PeerRecord(decoding: sealer.open(value, for: row))
+            } catch {
+                guard error.isOfOneRow else { throw error }
+                return true
+            }
+            try body(peer)
+            return true
+        }
+    }
+
+    func hasKept(_ session: Identifier) throws(Failure) -> Bool {
+        var isThere = false
+        try scanRaw(.of(.kept, session)) { (_, _) in
+            isThere = true
+            return false
+        }
+        return isThere
+    }
+
     /// The side of a session that belongs to `account`; of one that was closed, `kind` being tombstone.
     func session(
         _ half: SessionHalf, of account: Identifier, _ kind: RowKind = .session
@@ -197,6 +253,16 @@ extension Transaction {
         try scanRaw(prefix) { (row, _) in
             delete(row)
             return true
+        }
+    }
+}
+
+extension Failure {
+    /// Whether a row cannot be read, and others can.
+    var isOfOneRow: Bool {
+        switch self {
+        case .corrupt, .version: true
+        default: false
         }
     }
 }

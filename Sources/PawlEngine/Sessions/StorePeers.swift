@@ -39,7 +39,7 @@ extension Store {
         _ account: Identifier, _ identity: Identity, _ trust: PeerRecord.Trust
     ) throws(Failure) {
         try Agreement.check(identity.keys.agreement)
-        try changePeer(account, identity.name) { (peer, now) throws(Failure) in
+        try changePeer(account, identity.name, mending: identity) { (peer, now) throws(Failure) in
             var peer = if let peer { peer } else { try PeerRecord(identity, now: now) }
             try peer.judge(identity.keys, trust, now: now)
             return peer
@@ -56,17 +56,52 @@ extension Store {
         }
     }
 
+    /// In place of a damaged record. The peer's sessions are read as before, and nothing is sent in them.
+    private func restored(
+        _ account: Identifier, _ identity: Identity, _ transaction: Transaction
+    ) throws(Failure) -> PeerRecord {
+        var peer = try PeerRecord(identity, now: now())
+        try transaction.eachSession(of: account) { (session) in
+            if session.peer.name.sameBytes(as: identity.name) { peer.restore(session, identity) }
+        }
+        // How many of its sessions nobody has confirmed is known of the others alone.
+        var state = try transaction.accountState(account)
+        var unconfirmed = 0
+        try transaction.eachPeer(of: account) { (peer) in
+            for entry in peer.entries where entry.isUnconfirmedInbound { unconfirmed += 1 }
+        }
+        state.setUnconfirmed(unconfirmed)
+        try transaction.put(.accountState(account), state.encoded())
+        return peer
+    }
+
+    /// `identity`: a damaged record is made anew of it.
     private func changePeer(
-        _ account: Identifier, _ name: Bytes,
+        _ account: Identifier, _ name: Bytes, mending identity: Identity? = nil,
         _ body: (PeerRecord?, Int64) throws(Failure) -> PeerRecord
     ) throws(Failure) {
         let ended = try transact(.write) { (transaction) throws(Failure) in
             _ = try transaction.accountRecord(account)
             let row = try transaction.peerRow(account, name)
-            let before = try transaction.peer(row)
+            var before: PeerRecord?
+            var known: PeerRecord?
+            do throws(Failure) {
+                before = try transaction.peer(row)
+                known = before
+            } catch {
+                guard let identity, error == .corrupt(.record) else { throw error }
+                known = try restored(account, identity, transaction)
+            }
             let now = now()
-            let peer = try body(before, now)
+            let peer = try body(known, now)
             try transaction.put(peer, at: row, before: before, now: now)
+            // The deadline of an epoch may have passed while its session could begin no other.
+            for entry in peer.entries where entry.isSendable && !entry.isWaiting {
+                guard before?.entry(entry.id)?.isWaiting == true,
+                    let session = try transaction.readableSession(entry.id, of: account)
+                else { continue }
+                try outgoing(transaction).plan(session)
+            }
             return peer.entries.filter { !$0.isSendable }.map { $0.id }
         }
         for id in ended { shared.reservations.forget(id) }

@@ -5,7 +5,8 @@ internal import PawlStore
 /// Rekeying on demand, by limits, and waiting for it.
 extension Store {
     /// Asks for the next epoch, or joins the round that is under way, and answers the epoch to wait for. `isFresh`: one
-    /// whose round begins after this call, so that a theft before it is healed.
+    /// for which this side draws keys after this call, so that a theft of its own state before it is healed. The peer's
+    /// offer may be older, if it crosses: a theft of the peer's state is healed by the fresh epoch after that.
     package func rekey(_ id: Identifier, isFresh: Bool) throws(Failure) -> UInt32 {
         let reserved = takeReserved(id)
         return try transact(.write) { (transaction) throws(Failure) in
@@ -64,7 +65,11 @@ extension Store {
         while true {
             waiter.drain()
             let reached = try epochOrEnd(id)
-            if reached >= epoch { return reached }
+            if reached >= epoch {
+                // Another handle may have committed it.
+                shared.reservations.skip(id, before: reached)
+                return reached
+            }
             guard !shared.lifecycle.isClosing else { throw .closed(.closed) }
             guard wait.left > 0 else { throw .busy(.waiting) }
             waiter.wait(wait.left)

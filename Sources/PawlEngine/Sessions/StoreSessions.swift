@@ -82,12 +82,12 @@ extension Store {
         let before = try transaction.peer(row)
         var peer = if let before { before } else { try PeerRecord(session.peer, now: now) }
         let sighting = try peer.see(session.peer.keys, session.suite, now: now)
-        if let surplus = peer.surplus {
-            if peer.entry(surplus)?.isUnconfirmedInbound == true {
+        if let surplus = try outgoing(transaction).surplus(of: peer, session.account) {
+            if peer.entry(surplus.id)?.isUnconfirmedInbound == true {
                 try forgetUnconfirmed(session.account, in: transaction)
             }
-            peer.end(surplus)
-            try transaction.erase(surplus)
+            peer.end(surplus.id)
+            try outgoing(transaction).finish(surplus)
         }
         let isWaiting = try peer.isWaiting(session.peer.keys)
         if sighting == .changed, before != nil {
@@ -122,7 +122,8 @@ extension Store {
             let conversation = try transaction.session(id)
             if let reserved { conversation.session.giveBack(reserved) }
             try bury(conversation, in: transaction)
-            try end(conversation, in: transaction)
+            try takeOut(conversation, in: transaction)
+            try transaction.erase(id)
             try transaction.deleteAll(.of(.kept, id))
         }
         shared.reservations.forget(id)
@@ -146,14 +147,14 @@ extension Store {
             Job(.tombstone, session.id), at: Backoff.after(now(), Outgoing.tombstoneLife))
     }
 
-    func end(_ conversation: Conversation, in transaction: Transaction) throws(Failure) {
+    /// Out of its peer's record.
+    func takeOut(_ conversation: Conversation, in transaction: Transaction) throws(Failure) {
         let session = conversation.session
         if conversation.peer.entry(session.id)?.isUnconfirmedInbound == true {
             try forgetUnconfirmed(session.account, in: transaction)
         }
         conversation.peer.end(session.id)
         try transaction.put(conversation.peerRow, conversation.peer.encoded())
-        try transaction.erase(session.id)
     }
 
     private func forgetUnconfirmed(

@@ -210,7 +210,8 @@ class Accounts:
         """Says what is thought of a peer's identity; accepts it if it waited to be accepted.
 
         Sessions with the peer's former keys become receive-only. One that is not known yet is
-        noted. NotFoundError: no such account.
+        noted. One whose record is damaged gets a new one, and all its sessions become receive-only.
+        NotFoundError: no such account.
         """
         self._handle.call(
             library.pawl_peer_trust, _id(account), identity_struct(identity), _code(trust)
@@ -278,9 +279,11 @@ class Accounts:
     def rekey(self, session: bytes, *, fresh: bool = False) -> int:
         """Asks for the next epoch, or joins the rekey under way; returns the epoch to wait for.
 
-        Wait with `Store.wait`, or for `Event.EPOCH`. With `fresh` it is an epoch whose rekey begins
-        after this call. NotFoundError. StateError: `STATE_RECEIVE_ONLY`, `STATE_IDENTITY`.
-        LimitError (`LIMIT_INDEX`).
+        Wait with `Store.wait`, or for `Event.EPOCH`. With `fresh` it is an epoch for which this
+        side draws keys after this call, even if a rekey is under way: a theft of this side's state
+        before the call is healed. An offer of the peer's that crosses may be older; for a theft of
+        the peer's state ask there, or here for a second fresh epoch, too. NotFoundError.
+        StateError: `STATE_RECEIVE_ONLY`, `STATE_IDENTITY`. LimitError (`LIMIT_INDEX`).
         """
         epoch = c_uint32()
         flags = _abi.PAWL_REKEY_FRESH if fresh else 0

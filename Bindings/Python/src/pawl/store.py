@@ -605,7 +605,8 @@ class Store(Credentials, Accounts, Backups):
 
         At most `timeout` (seconds or timedelta; None: as long as it takes). Wakes for what any
         thread or process does with the store's file, and at once for what has happened already;
-        somebody must go on with `items` meanwhile. BusyError (`BUSY_WAITING`): not in time.
+        somebody must go on with `items` meanwhile. What this store encrypts afterwards is of no
+        epoch before the one returned. BusyError (`BUSY_WAITING`): not in time.
         ClosedError: `CLOSED_SESSION`, by this side or the other; `CLOSED`, the store.
         """
         return self._wait(session, epoch, timeout, threading.Event())
