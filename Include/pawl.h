@@ -1134,8 +1134,8 @@ typedef struct pawl_step {
     uint32_t constructor; /* PAWL_CONSTRUCTOR_* */
 } pawl_step;
 
-/* Called after the commit of each transition that a call through this handle made, under no lock, by the thread of the
- * call. It must not call the store. */
+/* Called after the commit of each transition that a call through this handle made, or its runner, under no lock, by the
+ * thread of the call or the runner's. It must not call the store. */
 typedef struct pawl_trace {
     uint32_t struct_size;
     uint32_t flags; /* must be 0 */

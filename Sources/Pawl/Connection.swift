@@ -32,7 +32,8 @@ final class Connection: @unchecked Sendable {
 
     /// Who waits for an epoch in C, or is on the way there.
     private var inside = 0
-    private var tracer: Tracer?
+    /// All that C was ever given: the library's own thread may still be about to call one of them.
+    private var tracers: [Tracer] = []
     private var runner: Runner?
 
     private var closing: [@Sendable () -> Void] = []
@@ -91,15 +92,15 @@ final class Connection: @unchecked Sendable {
 
     // MARK: rekeying
 
-    /// The one before is told nothing more: whatever makes a step runs on this thread.
+    /// The one before is told nothing of calls that begin later.
     func trace(_ tracer: Tracer?) throws(PawlError) {
         if let tracer {
+            tracers.append(tracer)
             var table = tracer.table
             try check(pawl_store_trace(store, &table))
         } else {
             try check(pawl_store_trace(store, nil))
         }
-        self.tracer = tracer
     }
 
     /// It is kept until another takes its place, which the one before has ended by then.
@@ -141,6 +142,7 @@ final class Connection: @unchecked Sendable {
     private func end() {
         withExtendedLifetime(host) { pawl_store_close(store) }
         source = nil
+        tracers = []
         isClosed = true
         for done in closing { done() }
         closing = []
