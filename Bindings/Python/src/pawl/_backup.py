@@ -220,13 +220,21 @@ class Backups:
     def answer_backup(self, seq: int, reply: BackupReply) -> None:
         """Answers a backup's request and settles it.
 
-        What was fetched is checked, opened and kept, more slowly while other threads use the store.
+        What was fetched is checked, opened and kept, more slowly while other threads use the store,
+        and ClosedError ends it between two entries when one of them closes it.
         What is answered twice, or is not wanted any more, changes nothing, and an answer that makes
         no sense counts as FAILED. NotFoundError: no item ever had this number. MisuseError (`MISUSE_FLAGS`): not a backup's request. StateError
         (`STATE_BATCH`): entries given to a batch.
         """
         number = bounded(seq, 64, Status.MISUSE_SIZE)
-        self._handle.call(library.pawl_backup_answer, number, _reply_struct(reply))
+        struct, handle = _reply_struct(reply), self._handle
+        struct.is_closing = handle.host.is_closing(lambda: handle.closed)
+
+        def answer(*arguments: Any) -> int:
+            handle.host.call(library.pawl_backup_answer, *arguments)
+            return Status.OK
+
+        handle.call(answer, number, struct)
 
 
 # ---------------------------------------------------------------- to C

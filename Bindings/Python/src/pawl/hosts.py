@@ -179,6 +179,18 @@ class Host:
         self._traces.append(table)
         return table
 
+    def is_closing(self, ask: Callable[[], bool]) -> Any:
+        """A function by which C asks in the midst of a call; what is raised there ends that too."""
+
+        def asked(_context: Optional[int]) -> int:
+            try:
+                return int(ask())
+            except BaseException as error:
+                self._record(None, error)
+                return 1
+
+        return _abi.IS_CLOSING(asked)
+
     def _clock_table(self, clock: Clock) -> _abi.Clock:
         last = time.time_ns()
 
