@@ -40,8 +40,8 @@ public actor Store {
         public var creation: Creation
         /// How long to wait for other writers; nil: 5 seconds, zero: not at all.
         public var busyTimeout: Duration?
-        /// Where time comes from; nil: the system's clock. It runs on the store's thread while the
-        /// store is locked, and must not wait for the store.
+        /// Where time comes from; nil: the system's clock. It may run while the store is locked, on
+        /// several threads at once, and must return without waiting for the store.
         public var clock: (@Sendable () -> Timestamp)?
         /// Where secrets live; nil: in the store itself.
         public var vault: (any Vault)?

@@ -1,8 +1,9 @@
 /// Where the host wants secrets to live: an operating system's keychain, an HSM, a cloud secret
 /// manager.
 ///
-/// Values arrive sealed. Every method must be safe to repeat. Methods are called on the store's own
-/// thread and may block it; they must return, and must not wait for the same store.
+/// Values arrive sealed. Every method must be safe to repeat, and to call from several threads at
+/// once: the store's own is one of them, a runner's another. Methods may block, and must return; they
+/// must not wait for the same store.
 public protocol Vault: Sendable {
     /// Stores a value of at most 16 MiB + 8 KiB under a new id; durable when this returns.
     func set(_ id: VaultID, _ value: [UInt8]) throws(VaultError)

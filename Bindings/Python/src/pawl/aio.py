@@ -7,9 +7,11 @@
         async for item in store.items():
             ...  # do it, then await store.ack(item.seq)
 
-Every store has one worker thread, on which all of its calls run one after another, callbacks
-included: a durable commit or a passphrase takes milliseconds to seconds, which the loop must not
-wait for. A call that is cancelled still runs to its end; only its result is dropped.
+Every store has a worker thread, on which its calls run one after another, since a durable commit
+or a passphrase takes milliseconds to seconds, which the loop must not wait for; `wait` and
+`answer_backup` have threads of their own beside it. Clock, storage and vault are called on all of
+these and on a runner's, several at once, but never on the loop's. A call that is cancelled still
+runs to its end; only its result is dropped.
 """
 
 from __future__ import annotations
@@ -259,7 +261,7 @@ class AsyncStore:
             while True:
                 found = await self._run(partial(self._store._turn, limit, lease))
                 for item in found:
-                    if self._store._is_lent(item):
+                    if await self._run(partial(self._store._is_lent, item)):
                         yield item
                 if not found:
                     patience = partial(self._store._patience, descriptor)

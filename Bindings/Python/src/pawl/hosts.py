@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clocks, vaults and storage engines written in Python.
 
-Their methods are called on the thread that called Pawl. What they raise becomes a code for Pawl,
+Their methods are called on the thread that called Pawl, or on a runner's: all must be safe to call
+from several threads at once. What they raise becomes a code for Pawl,
 and the `__cause__` of the `PawlError` that the call then raises, if it does. An exception that is
 no `Exception` (KeyboardInterrupt), or that comes from a clock or a tracer, is raised as it is when
 the call returns; the call itself may have succeeded.
