@@ -55,6 +55,8 @@ public enum StorageError: Error, Sendable, Hashable {
     /// From commit alone: whether it happened is unknown.
     case indeterminate
     /// Anything else, by a number from 1 to 32767, into which others are brought. It comes back as
-    /// ``PawlError/engineCode`` of ``PawlError/Reason/storeHost``.
+    /// ``PawlError/engineCode`` of ``PawlError/Reason/storeHost``, unless it is that of a case above
+    /// in `pawl.h`: 13 (`PAWL_BUSY`), 780 (`PAWL_STORE_FULL`), 1036 (`PAWL_STORE_READ_ONLY`) and,
+    /// from commit, 268 (`PAWL_STORE_INDETERMINATE`) are those.
     case failed(code: Int)
 }

@@ -34,7 +34,8 @@ public typealias VaultID = Identifier<any Vault>
 
 /// A vault's failure, by a number of its own.
 public struct VaultError: Error, Sendable, Hashable {
-    /// 1 to 32767; comes back as ``PawlError/engineCode`` of ``PawlError/Reason/storeVault``.
+    /// 1 to 32767; comes back as ``PawlError/engineCode`` of ``PawlError/Reason/storeVault``. Only 3
+    /// from `get` or `next` does not: it means that there is nothing, as nil does.
     public let code: Int
 
     /// A failure by its number, which is brought into the range 1 to 32767.

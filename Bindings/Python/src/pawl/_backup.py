@@ -58,7 +58,7 @@ class Backups:
         `key` is a `RawKey`, or a `RecoveryKey` that was generated with `backup=True`. With `escrow`
         the version is made when a BACKUP_ESCROW was answered. `BackupRefusal.EXISTS` comes if there
         is one, here or on the server, another program's as well. MisuseError: `MISUSE_KEY`, a passphrase (that is for
-        `RecoveryKey.wrap`); `MISUSE_RECOVERY`, a typing error; `MISUSE_RECOVERY_PREFIX`.
+        `RecoveryKey.wrap`), or the secret of the version before; `MISUSE_RECOVERY`, a typing error; `MISUSE_RECOVERY_PREFIX`.
         """
         self._make(library.pawl_backup_create, account, key, escrow)
 
@@ -103,7 +103,8 @@ class Backups:
         """Turns it on with a secret, as in `create_backup`.
 
         The version that the server has becomes active if it is its secret; else `BackupRefusal`
-        WRONG_KEY, NO_BACKUP or ROLLED_BACK comes. MisuseError: as of `create_backup`.
+        WRONG_KEY, NO_BACKUP or ROLLED_BACK comes. MisuseError: as of `create_backup`, but for the
+        secret of the version before.
         """
         with key_struct(key) as borrowed:
             self._handle.call(library.pawl_backup_recover, _id(account), borrowed)
