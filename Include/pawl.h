@@ -226,7 +226,7 @@ typedef struct pawl_storage {
 /* Where the host wants secrets to live: an operating system's keychain, an HSM, a cloud secret manager.
  * Values arrive sealed. Callbacks return PAWL_OK or a number 1-32767 of their own, which comes back as
  * the code of PAWL_STORE_VAULT. Each must be safe to repeat; calls come from the thread that called
- * Pawl, several at once if several threads do. */
+ * Pawl or from a runner's, several at once if several threads do. */
 typedef struct pawl_vault {
     uint32_t struct_size;
     uint32_t flags; /* must be 0 */
@@ -1139,8 +1139,8 @@ typedef struct pawl_step {
     uint32_t constructor; /* PAWL_CONSTRUCTOR_* */
 } pawl_step;
 
-/* Called after the commit of each transition that a call through this handle made, under no lock, by the thread of the
- * call. It must not call the store. */
+/* Called after the commit of each transition that a call through this handle made, or its runner, under no lock, by the
+ * thread of the call or the runner's. It must not call the store. */
 typedef struct pawl_trace {
     uint32_t struct_size;
     uint32_t flags; /* must be 0 */
@@ -1554,6 +1554,10 @@ typedef struct pawl_backup_reply {
     size_t body_size;
     const pawl_backup_entry *entries; /* _PAGE, _ITEM; all of one struct_size */
     size_t entry_count;               /* at most 10000 */
+    /* NULL, or asked between two entries, by the thread of the call and under no lock: anything but 0 ends the call there, as
+     * closing the store does. For a host that closes a store when all of its calls have come back. */
+    int32_t (*is_closing)(void *context);
+    void *context;
 } pawl_backup_reply;
 
 /* Answers a request and settles it. What was fetched is checked, opened and kept, some entries at a time. While others use
@@ -1561,7 +1565,8 @@ typedef struct pawl_backup_reply {
  * twice, or is not wanted any more, changes nothing. An answer that makes no sense counts as PAWL_REPLY_FAILED; bytes of
  * a current version that are none of Pawl's are another program's backup, which a create or delete leaves alone
  * (PAWL_REFUSED_EXISTS, _NO_BACKUP). PAWL_NOT_FOUND: no item ever had this number. PAWL_MISUSE_FLAGS: not a backup's
- * request. PAWL_CLOSED: the store is being closed; the rest of the answer is asked for again. PAWL_STATE_BATCH: entries given to a batch. Since ABI 1. */
+ * request. PAWL_CLOSED: the store is being closed, or is_closing says so; the rest of the answer is asked for again.
+ * PAWL_STATE_BATCH: entries given to a batch. Since ABI 1. */
 pawl_status pawl_backup_answer(pawl_store *store, uint64_t seq, const pawl_backup_reply *reply);
 
 #ifdef __cplusplus

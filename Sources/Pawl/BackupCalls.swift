@@ -10,8 +10,8 @@ extension Account {
     ///   - key: its secret, a recovery key of ``RecoveryKey/Kind/backup`` or 32 raw bytes; nil: one is
     ///     drawn, see ``backupRecoveryKey()``.
     ///   - escrow: whether the host is asked to put the recovery key away before.
-    /// - Throws: ``PawlError/Reason/misuseKey`` (a passphrase: see ``RecoveryKey/wrapped(for:)``),
-    ///   ``PawlError/Reason/misuseRecovery``, ``PawlError/Code/notFound`` (no such account any more).
+    /// - Throws: ``PawlError/Reason/misuseKey`` (a passphrase: see ``RecoveryKey/wrapped(for:)``; or
+    ///   the secret of the version before), ``PawlError/Reason/misuseRecovery``, ``PawlError/Code/notFound`` (no such account any more).
     public func createBackup(
         with key: Key? = nil, escrow: Bool = false
     ) async throws(PawlError) {

@@ -151,10 +151,16 @@ public enum BackupReply: Sendable, Hashable {
         }
     }
 
-    /// Lends the reply as C knows it.
-    fileprivate func withC(_ call: (UnsafePointer<pawl_backup_reply>) -> pawl_status) -> pawl_status
-    {
+    /// Lends the reply as C knows it. Once the gate is shut, C stops between two entries.
+    fileprivate func withC(
+        _ gate: Gate?, _ call: (UnsafePointer<pawl_backup_reply>) -> pawl_status
+    ) -> pawl_status {
         var reply = pawl_backup_reply.sized()
+        reply.context = gate.map { Unmanaged.passUnretained($0).toOpaque() }
+        reply.is_closing = { context in
+            guard let context else { return 0 }
+            return Unmanaged<Gate>.fromOpaque(context).takeUnretainedValue().isShut ? 1 : 0
+        }
         reply.result = UInt32(result)
         var version = ""
         var body: [UInt8] = []
@@ -198,21 +204,25 @@ public enum BackupReply: Sendable, Hashable {
 }
 
 extension Store {
-    /// Answers a ``BackupRequest`` and settles it. What was fetched is checked, opened and kept, some
-    /// entries at a time, and more slowly while others use the store. Answering again,
-    /// or when it is not wanted any more, changes nothing.
+    /// Answers a ``BackupRequest`` and settles it. What was fetched is checked, opened and kept on a
+    /// thread of its own, some entries at a time, and more slowly while others use the store; closing
+    /// the store ends that between two entries. Answering again, or when it is not wanted any more,
+    /// changes nothing.
     ///
     /// - Throws: ``PawlError/Reason/misuseFlags`` (not a backup's request),
     ///   ``PawlError/Reason/misuseSize`` (too many entries), ``PawlError/Code/notFound`` (no item ever
     ///   had this number).
-    public func answer(_ item: Item.ID, _ reply: BackupReply) throws(PawlError) {
-        try run { calls throws(PawlError) in try calls.answer(item, reply) }
+    public func answer(_ item: Item.ID, _ reply: BackupReply) async throws(PawlError) {
+        try await runInBackground { connection in
+            reply.withC(connection.gate) { pawl_backup_answer(connection.store, item, $0) }
+        }
     }
 }
 
 extension Calls {
+    /// In a batch, where no entries are taken.
     func answer(_ item: Item.ID, _ reply: BackupReply) throws(PawlError) {
-        let store = try handle()
-        try check(reply.withC { pawl_backup_answer(store, item, $0) })
+        let batch = try handle()
+        try check(reply.withC(nil) { pawl_backup_answer(batch, item, $0) })
     }
 }

@@ -16,7 +16,7 @@ final class Gate: Sendable {
 }
 
 /// An open store as C knows it, and who waits for its descriptor. Everything happens on the store's
-/// worker alone.
+/// worker alone, but for what `inBackground` is given.
 final class Connection: @unchecked Sendable {
     let store: OpaquePointer
     let gate: Gate
@@ -30,9 +30,11 @@ final class Connection: @unchecked Sendable {
     private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
     private var lastWaiter = 0
 
-    /// Who waits for an epoch in C, or is on the way there.
+    /// Who is in C on another thread, or on the way there or back.
     private var inside = 0
-    private var tracer: Tracer?
+    private let background = DispatchQueue(label: "pawl.background", qos: .utility)
+    /// All that C was ever given: the library's own thread may still be about to call one of them.
+    private var tracers: [Tracer] = []
     private var runner: Runner?
 
     private var closing: [@Sendable () -> Void] = []
@@ -91,15 +93,15 @@ final class Connection: @unchecked Sendable {
 
     // MARK: rekeying
 
-    /// The one before is told nothing more: whatever makes a step runs on this thread.
+    /// The one before is told nothing of calls that begin later.
     func trace(_ tracer: Tracer?) throws(PawlError) {
         if let tracer {
+            tracers.append(tracer)
             var table = tracer.table
             try check(pawl_store_trace(store, &table))
         } else {
             try check(pawl_store_trace(store, nil))
         }
-        self.tracer = tracer
     }
 
     /// It is kept until another takes its place, which the one before has ended by then.
@@ -109,7 +111,10 @@ final class Connection: @unchecked Sendable {
         self.runner = runner
     }
 
-    /// Somebody is going to wait for an epoch, on another thread.
+    /// Runs work beside the worker's, for somebody who has entered.
+    func inBackground(_ work: @escaping @Sendable () -> Void) { background.async(execute: work) }
+
+    /// Somebody is going to be in C on another thread, until it leaves.
     func enter() throws(PawlError) {
         try gate.pass()
         inside += 1
@@ -141,6 +146,7 @@ final class Connection: @unchecked Sendable {
     private func end() {
         withExtendedLifetime(host) { pawl_store_close(store) }
         source = nil
+        tracers = []
         isClosed = true
         for done in closing { done() }
         closing = []

@@ -2,9 +2,18 @@ import CPawl
 
 /// Why a call was refused.
 ///
-/// After an error every record is as it was before, with the exceptions that the reasons
-/// ``Reason/storeIndeterminate``, ``Reason/storeVault`` and ``Reason/busyRate`` and the code
-/// ``Code/desynchronized`` describe. An error never holds a secret.
+/// After an error every record is as it was before, with these exceptions:
+/// - ``Reason/storeIndeterminate``: whether the commit happened is unknown.
+/// - ``Reason/storeVault``: an unfinished write is recorded, see ``Store/orphans(after:limit:)``.
+/// - ``Code/desynchronized``: the report is recorded.
+/// - ``Reason/stateIdentity``: the keys that were seen are recorded, see ``Peer``.
+/// - ``Code/notFound``, ``Code/replay`` and ``Code/auth`` of a frame whose session or epoch is over:
+///   an answer to the peer may be in the outbox.
+/// - ``Code/notFound`` and ``Code/time`` over an expired credential: it is removed.
+/// - Errors of ``Store/runDue(limit:)`` and of ``Store/answer(_:_:)``: what was done before stays
+///   done.
+///
+/// Inside a batch each call is all or nothing by itself. An error never holds a secret.
 public struct PawlError: Error, Sendable, Hashable {
     /// The primary codes. More may be added; a number that this version does not know reads as
     /// ``internal``.
@@ -178,7 +187,7 @@ extension PawlError.Reason {
     public static let busyChanged = Self(rawValue: PAWL_BUSY_CHANGED)
     /// The call came from inside one of the store's own callbacks.
     public static let busyReentered = Self(rawValue: PAWL_BUSY_REENTERED)
-    /// Too often: try again later. That it was tried is counted.
+    /// Too often: try again later.
     public static let busyRate = Self(rawValue: PAWL_BUSY_RATE)
     /// It has not happened yet: wait again.
     public static let busyWaiting = Self(rawValue: PAWL_BUSY_WAITING)

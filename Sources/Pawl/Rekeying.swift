@@ -159,8 +159,10 @@ extension Session {
 }
 
 extension Store {
-    /// Has each transition of a session's rekeying told that a call through this store makes, after
-    /// its commit and on the store's own thread, which waits meanwhile. Nil ends it.
+    /// Has each transition of a session's rekeying told that a call through this store makes, or its
+    /// runner, after the commit and on the thread that made it, which waits meanwhile. With
+    /// ``startRunner(_:)`` that may be two threads at once. Nil ends it; what was given is kept
+    /// until the store is closed.
     public func trace(_ step: (@Sendable (RekeyStep) -> Void)?) throws(PawlError) {
         try run { calls throws(PawlError) in try calls.trace(step.map(Tracer.init)) }
     }
@@ -203,7 +205,7 @@ final class Tracer: Sendable {
 
     init(_ step: @escaping @Sendable (RekeyStep) -> Void) { self.step = step }
 
-    /// As C knows it, for as long as this lives.
+    /// As C knows it, for as long as this lives: until the store is closed.
     var table: pawl_trace {
         var table = pawl_trace.sized()
         table.context = Unmanaged.passUnretained(self).toOpaque()

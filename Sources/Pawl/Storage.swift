@@ -1,9 +1,10 @@
 /// A storage engine of the host: an ordered map of byte keys to byte values with transactions.
 ///
 /// Keys are 1 to 81 bytes, compared as unsigned bytes; values are at most 17 MiB + 128 KiB. What
-/// commit acknowledged survives a crash, and what was not committed is never seen. Methods run on
-/// the store's own thread while it is locked; they must return, and must not wait for the same
-/// store.
+/// commit acknowledged survives a crash, and what was not committed is never seen. Methods run while
+/// the store is locked, but a batch and a copy have transactions of their own beside the store's, so
+/// all must be safe to call from several threads at once. They must return, and must not wait for the
+/// same store.
 public protocol Storage: Sendable {
     /// Starts a transaction that sees one consistent snapshot. A write transaction is the only one
     /// of its kind until it ends; ``StorageError/busy`` says that another is in the way.
@@ -54,6 +55,8 @@ public enum StorageError: Error, Sendable, Hashable {
     /// From commit alone: whether it happened is unknown.
     case indeterminate
     /// Anything else, by a number from 1 to 32767, into which others are brought. It comes back as
-    /// ``PawlError/engineCode`` of ``PawlError/Reason/storeHost``.
+    /// ``PawlError/engineCode`` of ``PawlError/Reason/storeHost``, unless it is that of a case above
+    /// in `pawl.h`: 13 (`PAWL_BUSY`), 780 (`PAWL_STORE_FULL`), 1036 (`PAWL_STORE_READ_ONLY`) and,
+    /// from commit, 268 (`PAWL_STORE_INDETERMINATE`) are those.
     case failed(code: Int)
 }

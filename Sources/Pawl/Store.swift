@@ -5,7 +5,8 @@ import CPawl
 /// A store runs its calls one after another on a thread of its own, so that waiting for a disk or
 /// for Argon2id never holds up other tasks. Several stores, in several processes too, may use one
 /// file; open two to read while the other writes. Cancelling a task does not interrupt a call that
-/// it made: each call is one transaction, and its answer is worth having.
+/// it made: each call is one transaction, and its answer is worth having. Waiting for an epoch and
+/// answers of a backup's server have threads of their own, beside the others.
 ///
 /// Any call may throw ``PawlError/Code/misuse``, ``PawlError/Reason/limitMemory``,
 /// ``PawlError/Code/store``, ``PawlError/Code/busy`` (another writer held the store for longer than
@@ -39,8 +40,8 @@ public actor Store {
         public var creation: Creation
         /// How long to wait for other writers; nil: 5 seconds, zero: not at all.
         public var busyTimeout: Duration?
-        /// Where time comes from; nil: the system's clock. It runs on the store's thread while the
-        /// store is locked, and must not wait for the store.
+        /// Where time comes from; nil: the system's clock. It may run while the store is locked, on
+        /// several threads at once, and must return without waiting for the store.
         public var clock: (@Sendable () -> Timestamp)?
         /// Where secrets live; nil: in the store itself.
         public var vault: (any Vault)?
@@ -133,9 +134,9 @@ public actor Store {
         connection = Connection(store, gate, worker, host)
     }
 
-    /// Closes the store: the call at work ends first, a batch at work is rolled back, and every
-    /// other call answers ``PawlError/Code/closed``, those waiting in line or for items included.
-    /// Returns when all is wiped. Closing twice is allowed.
+    /// Closes the store: the call at work ends first (``answer(_:_:)`` between two entries), a batch
+    /// at work is rolled back, and every other call answers ``PawlError/Code/closed``, those waiting
+    /// in line or for items included. Returns when all is wiped. Closing twice is allowed.
     public nonisolated func close() async {
         gate.close()
         await disconnect()
@@ -201,6 +202,25 @@ public actor Store {
 
     private func suspend(_ wait: EpochWait) async -> Result<UInt32, PawlError> {
         await withCheckedContinuation { done in wait.start { done.resume(returning: $0) } }
+    }
+
+    /// Makes a call beside all others, on another thread.
+    func runInBackground(
+        _ call: @escaping @Sendable (Connection) -> pawl_status
+    ) async throws(PawlError) {
+        guard let connection else { throw .closed }
+        try connection.enter()
+        let status = await suspend(call, connection)
+        connection.leave()
+        try check(status)
+    }
+
+    private func suspend(
+        _ call: @escaping @Sendable (Connection) -> pawl_status, _ connection: Connection
+    ) async -> pawl_status {
+        await withCheckedContinuation { done in
+            connection.inBackground { done.resume(returning: call(connection)) }
+        }
     }
 
     // MARK: the whole store

@@ -1,8 +1,9 @@
 /// Where the host wants secrets to live: an operating system's keychain, an HSM, a cloud secret
 /// manager.
 ///
-/// Values arrive sealed. Every method must be safe to repeat. Methods are called on the store's own
-/// thread and may block it; they must return, and must not wait for the same store.
+/// Values arrive sealed. Every method must be safe to repeat, and to call from several threads at
+/// once: the store's own is one of them, a runner's another. Methods may block, and must return; they
+/// must not wait for the same store.
 public protocol Vault: Sendable {
     /// Stores a value of at most 16 MiB + 8 KiB under a new id; durable when this returns.
     func set(_ id: VaultID, _ value: [UInt8]) throws(VaultError)
@@ -33,7 +34,8 @@ public typealias VaultID = Identifier<any Vault>
 
 /// A vault's failure, by a number of its own.
 public struct VaultError: Error, Sendable, Hashable {
-    /// 1 to 32767; comes back as ``PawlError/engineCode`` of ``PawlError/Reason/storeVault``.
+    /// 1 to 32767; comes back as ``PawlError/engineCode`` of ``PawlError/Reason/storeVault``. Only 3
+    /// from `get` or `next` does not: it means that there is nothing, as nil does.
     public let code: Int
 
     /// A failure by its number, which is brought into the range 1 to 32767.

@@ -354,12 +354,14 @@ public func pawl_backup_answer(
             throw .misuse(.size)
         }
         let entries = try entries(given.entries, given.entry_count)
+        let isClosing = given.is_closing.map { (ask) in { ask(given.context) != 0 } }
         try store.answerBackup(
             seq,
             BackupReply(
                 result, until: given.until_ns, count: given.count,
                 version: input(given.version, given.version_size),
-                body: input(given.body, given.body_size), entries: entries))
+                body: input(given.body, given.body_size), entries: entries,
+                isClosing: isClosing))
     }
 }
 

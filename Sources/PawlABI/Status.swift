@@ -117,8 +117,13 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         )
     case PAWL_EXISTS: ("PAWL_EXISTS", "There is one already; use another name or replace it.")
     case PAWL_STATE: ("PAWL_STATE", "This is not possible in the present state.")
-    case PAWL_TIME: ("PAWL_TIME", "The time is not in the future; check it and the clock.")
-    case PAWL_AUTH: ("PAWL_AUTH", "The key does not open this; try the right one.")
+    case PAWL_TIME:
+        ("PAWL_TIME", "This has expired, or does not hold yet; check its time and the clock.")
+    case PAWL_AUTH:
+        (
+            "PAWL_AUTH",
+            "The key is wrong, or this is not from whom it should be; try the right key, or drop it."
+        )
     case PAWL_REPLAY: ("PAWL_REPLAY", "This was seen before; drop it.")
     case PAWL_LIMIT: ("PAWL_LIMIT", "A documented limit is reached.")
     case PAWL_VERSION:
@@ -178,7 +183,8 @@ private func entry(_ status: pawl_status) -> (name: StaticString, text: StaticSt
         )
     case PAWL_MISUSE_ROW:
         ("PAWL_MISUSE_ROW", "The view has no such row, or rows of another type.")
-    case PAWL_MISUSE_TIME: ("PAWL_MISUSE_TIME", "A duration must not be negative.")
+    case PAWL_MISUSE_TIME:
+        ("PAWL_MISUSE_TIME", "A duration is negative, or outside its documented range.")
     case PAWL_MISUSE_HANDLE:
         ("PAWL_MISUSE_HANDLE", "This call needs a batch and got a store, or the reverse.")
     case PAWL_MISUSE_ACCOUNT:

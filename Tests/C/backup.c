@@ -679,6 +679,11 @@ static void what_is_included(void) {
 
 /* ---------------------------------------------------------------- batches, and answers that come twice */
 
+static int32_t is_closing(void *asked) {
+    ++*(int *)asked;
+    return 1;
+}
+
 static void batches_and_answers(void) {
     backup_server *server = small_server();
     device *d = device_new(server, KIND_SQLITE, "ada");
@@ -725,6 +730,13 @@ static void batches_and_answers(void) {
     MUST(pawl_batch_begin(STORE(d), &batch));
     ANSWERS(PAWL_STATE_BATCH, pawl_backup_answer(batch, item.seq, &reply));
     pawl_batch_rollback(batch);
+    /* Who is about to close the store is not kept waiting. */
+    int asked = 0;
+    reply.is_closing = is_closing;
+    reply.context = &asked;
+    ANSWERS(PAWL_CLOSED, pawl_backup_answer(STORE(d), item.seq, &reply));
+    CHECK(asked == 1);
+    reply.is_closing = NULL;
     OK(pawl_backup_answer(STORE(d), item.seq, &reply));
     d->in.now += 60 * SECOND;
     device_settle(d);

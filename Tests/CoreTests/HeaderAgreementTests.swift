@@ -195,7 +195,7 @@ import Testing
         expect(pawl_backup.self, 248)
         expect(pawl_backup_request.self, 64)
         expect(pawl_backup_entry.self, 48)
-        expect(pawl_backup_reply.self, 72)
+        expect(pawl_backup_reply.self, 88)
         expect(pawl_package_options.self, 24)
         expect(pawl_peer.self, 184)
         expect(pawl_start_options.self, 40)

@@ -108,6 +108,75 @@ import Testing
         #expect(try await !fresh.account.backup().isRestoring)
     }
 
+    /// A restore that has asked for its first page, on a clock that can be held.
+    private func restoring(
+        _ holding: HoldingClock
+    ) async throws -> (store: Store, page: Item.ID, entries: [BackupEntry]) {
+        let old = try await started()
+        let key = try await old.account.backupRecoveryKey()
+        let options = Store.Options(clock: { holding.now })
+        let store = try await Store.inMemory(key: PawlTests.key, options: options)
+        let account = try await PawlTests.account(named: "Ada", in: store)
+        try await account.includeInBackup(alice)
+        try await account.recoverBackup(with: .recovery(key))
+        for _ in 0..<100 {
+            try await store.runDue()
+            let items = try await store.take()
+            if items.isEmpty { try await account.restoreBackup() }
+            for item in items {
+                guard case .request(.backup(let request)) = item.content else {
+                    try await store.ack([item.id])
+                    continue
+                }
+                if case .page = request {
+                    let entries = (0..<10_000).map { number in
+                        let place = (0..<16).map { UInt8(truncatingIfNeeded: number >> ($0 * 8)) }
+                        return BackupEntry(place: BackupEntry.Place(place)!, bytes: [0])
+                    }
+                    return (store, item.id, entries)
+                }
+                try await store.answer(item.id, server.reply(to: request))
+            }
+        }
+        throw Restless()
+    }
+
+    @Test func othersNeedNotWaitForAPage() async throws {
+        let clock = HoldingClock()
+        let (store, page, entries) = try await restoring(clock)
+        let ends = Locked<[String]>([])
+        clock.hold()
+        let answering = Task {
+            try await store.answer(page, .page(entries, next: nil))
+            ends.withLock { $0.append("page") }
+        }
+        #expect(await eventually { clock.isHeld })
+        let putting = Task {
+            try await store.put("meanwhile", Secret("1"), in: alice)
+            ends.withLock { $0.append("put") }
+        }
+        await Task.yield()
+        clock.release()
+        try await putting.value
+        try await answering.value
+        #expect(ends.withLock { $0 } == ["put", "page"])
+    }
+
+    @Test func closingEndsAPageBetweenTwoEntries() async throws {
+        let clock = HoldingClock()
+        let (store, page, entries) = try await restoring(clock)
+        clock.hold()
+        let answering = Task {
+            await refusal { try await store.answer(page, .page(entries, next: nil)) }
+        }
+        #expect(await eventually { clock.isHeld })
+        let closing = Task { await store.close() }
+        await Task.yield()
+        clock.release()
+        #expect(await answering.value?.code == .closed)
+        await closing.value
+    }
+
     @Test func theHistoryOfOneEpochIsFetched() async throws {
         let old = try await started()
         let peer = try await device("Bob")
@@ -422,5 +491,31 @@ import Testing
             BackupEntry.Rank(first: 1, order: 9), BackupEntry.Rank(first: 2, order: 0)
         )
         #expect(low < high && !(high < low) && !(low < low))
+    }
+}
+
+private struct Restless: Error {}
+
+/// Holds whoever asks for the time next until it is released.
+private final class HoldingClock: Sendable {
+    private let time = TestClock()
+    private let isArmed = Locked(false)
+    private let held = Counter()
+    private let released = Semaphore()
+
+    var isHeld: Bool { held.value > 0 }
+    func hold() { isArmed.withLock { $0 = true } }
+    func release() { released.signal() }
+
+    var now: Timestamp {
+        let isMine = isArmed.withLock { isArmed in
+            defer { isArmed = false }
+            return isArmed
+        }
+        if isMine {
+            held.increment()
+            released.wait()
+        }
+        return time.now
     }
 }

@@ -289,4 +289,29 @@ extension Meeting {
         #expect(others.value == 1)
         #expect(steps.withLock { $0.count } == 4)
     }
+
+    /// The library's own thread may be about to tell it of a step.
+    @Test func aTracerLivesAsLongAsItsStore() async throws {
+        let store = try await Store.inMemory(key: key)
+        let seen = try await seenByATracer(of: store)
+        try await store.trace { _ in }
+        try await store.trace(nil)
+        #expect(seen.value != nil)
+        await store.close()
+        #expect(seen.value == nil)
+    }
+
+    /// What a tracer has that nobody else has.
+    private func seenByATracer(of store: Store) async throws -> Weak<Counter> {
+        let counter = Counter()
+        try await store.trace { _ in counter.increment() }
+        return Weak(counter)
+    }
+}
+
+/// What it refers to may go.
+private struct Weak<Object: AnyObject> {
+    weak var value: Object?
+
+    init(_ value: Object) { self.value = value }
 }

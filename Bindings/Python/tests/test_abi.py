@@ -84,7 +84,7 @@ def test_callbacks_are_header() -> None:
             where = f"{struct}.{name}"
             assert_signature(kind._restype_, kind._argtypes_, (result, arguments), where)
             seen += 1
-    assert seen == 14
+    assert seen == 15
 
 
 def test_library_exports_header() -> None:

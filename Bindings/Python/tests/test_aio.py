@@ -9,15 +9,26 @@ import os
 import selectors
 import threading
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Set, Tuple
 
 import pytest
 
 import pawl
+from backups import HOME, backed_up
 from doubles import SECOND, DictVault, Time, exit_code, refused
 from pairs import events, frames
-from pawl import Passphrase, RawKey, Scope, Status, Store
+from pawl import (
+    BackupEntry,
+    BackupReply,
+    Passphrase,
+    RawKey,
+    Request,
+    Scope,
+    Status,
+    Store,
+)
 from pawl.aio import AsyncStore
+from pawl.backup import MemoryServer, serve_async
 
 
 def test_everything_is_there() -> None:
@@ -395,6 +406,95 @@ def test_the_loop_goes_on(path: Path, key: RawKey, scope: Scope) -> None:
             assert (await store.get(scope, "n")).secret == b"x"
             await asyncio.gather(*(store.put(scope, f"{i}", b"x") for i in range(20)))
             assert len(await store.list(scope)) == 21
+
+    asyncio.run(main())
+
+
+class HoldingClock(Time):
+    """Holds whoever asks for the time next until it is released, and notes who asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: Set[str] = set()
+        self.held, self.released = threading.Event(), threading.Event()
+        self.armed = False
+
+    def __call__(self) -> int:
+        self.threads.add(threading.current_thread().name)
+        if self.armed:
+            self.armed = False
+            self.held.set()
+            assert self.released.wait(20)
+        return self.now
+
+
+async def restoring(store: AsyncStore) -> Tuple[int, BackupReply]:
+    """A restore that has asked for its first page, and the page."""
+    server = MemoryServer()
+    old = backed_up(server, name="secret")
+    account = await store.create_account("a new one")
+    await store.include_in_backup(account, HOME)
+    await store.recover_backup(account, old.store.backup_recovery_key(old.account))
+    for _ in range(100):
+        items = await store.take()
+        if not items:
+            await store.restore_backup(account)
+        for item in items:
+            if item.request is Request.BACKUP_PAGE:
+                entries = [BackupEntry(n.to_bytes(16, "big"), b"x") for n in range(10_000)]
+                return item.seq, BackupReply(entries=tuple(entries))
+            if not await serve_async(store, item, server):
+                await store.ack(item.seq)
+    raise AssertionError("it finds no rest")
+
+
+def test_others_need_not_wait_for_a_page(key: RawKey, scope: Scope) -> None:
+    async def main() -> None:
+        clock = HoldingClock()
+        async with AsyncStore.memory(key=key, clock=clock) as store:
+            seq, page = await restoring(store)
+            ends: List[str] = []
+            clock.armed = True
+            answering = asyncio.create_task(store.answer_backup(seq, page))
+            answering.add_done_callback(lambda _: ends.append("page"))
+            await asyncio.get_running_loop().run_in_executor(None, clock.held.wait, 20)
+            putting = asyncio.create_task(store.put(scope, "meanwhile", b"x"))
+            putting.add_done_callback(lambda _: ends.append("put"))
+            await asyncio.sleep(0)
+            clock.released.set()
+            await asyncio.gather(answering, putting)
+            assert ends == ["put", "page"]
+
+    asyncio.run(main())
+
+
+def test_closing_ends_a_page_between_two_entries(key: RawKey) -> None:
+    async def main() -> None:
+        clock = HoldingClock()
+        store = await AsyncStore.memory(key=key, clock=clock)
+        seq, page = await restoring(store)
+        clock.armed = True
+        answering = asyncio.create_task(store.answer_backup(seq, page))
+        await asyncio.get_running_loop().run_in_executor(None, clock.held.wait, 20)
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        clock.released.set()
+        with refused(Status.CLOSED):
+            await answering
+        await closing
+
+    asyncio.run(main())
+
+
+def test_the_clock_is_not_asked_on_the_loops_thread(path: Path, key: RawKey) -> None:
+    async def main() -> None:
+        clock = HoldingClock()
+        async with AsyncStore.open(path, key=key, create=True, clock=clock) as store:
+            _, _, ours = await connect(store)
+            for _ in range(3):
+                await store.send(ours, b"x")
+            assert len(await collect(store, 3, limit=2)) == 3
+        assert clock.threads and threading.current_thread().name not in clock.threads
 
     asyncio.run(main())
 

@@ -34,7 +34,7 @@ extension Store {
         else { return nil }
         let keys = try BackupKeys(secret.bytes)
         withExtendedLifetime(secret) {}
-        var background = Background(self)
+        var background = Background(self, reply.isClosing)
         var found = machine.restoring?.progress ?? Backup.Progress()
         let before = found
         let incoming = Incoming(

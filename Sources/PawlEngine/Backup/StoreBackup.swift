@@ -196,7 +196,7 @@ extension Store {
             try transaction.settle(seq)
         }
         guard restored?.check != nil else { return }
-        var background = Background(self)
+        var background = Background(self, reply.isClosing)
         try forgetShown(item.account, &background) { (transaction) throws(Failure) in
             // The next restore forgets it by itself, and then remembers what it is shown.
             try transaction.readableBackup(of: item.account)?.restoring == nil
@@ -223,10 +223,12 @@ package struct BackupReply {
     package let version: Bytes
     package let body: Bytes
     package let entries: [BackupRequest.Entry]
+    /// Asked between two entries.
+    let isClosing: (() -> Bool)?
 
     package init(
         _ result: Result, until: Int64, count: UInt64, version: Bytes, body: Bytes,
-        entries: [BackupRequest.Entry]
+        entries: [BackupRequest.Entry], isClosing: (() -> Bool)? = nil
     ) {
         self.result = result
         self.until = until
@@ -234,6 +236,7 @@ package struct BackupReply {
         self.version = version
         self.body = body
         self.entries = entries
+        self.isClosing = isClosing
     }
 
     fileprivate func answer(

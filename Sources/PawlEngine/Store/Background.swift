@@ -8,13 +8,20 @@ package struct Background {
     private static let rest: Int64 = 10_000_000
 
     private let store: Store
+    private let isClosing: (() -> Bool)?
     private var size = 0
 
-    package init(_ store: Store) { self.store = store }
+    /// `isClosing`: whether a host that lets calls return before it closes the store is about to.
+    package init(_ store: Store, _ isClosing: (() -> Bool)? = nil) {
+        self.store = store
+        self.isClosing = isClosing
+    }
 
     /// How much the next transaction may do.
     package mutating func share(of most: Int, atLeast least: Int) throws(Failure) -> Int {
-        guard !store.shared.lifecycle.isClosing else { throw .closed(.closed) }
+        guard !store.shared.lifecycle.isClosing, isClosing?() != true else {
+            throw .closed(.closed)
+        }
         if store.wasUsedByOthers() {
             size = 0
             platform_sleep_ns(Self.rest)

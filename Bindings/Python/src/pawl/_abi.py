@@ -714,6 +714,9 @@ class BackupEntry(Sized):
     ]
 
 
+IS_CLOSING = CFUNCTYPE(c_int32, c_void_p)
+
+
 class BackupReply(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -726,6 +729,8 @@ class BackupReply(Sized):
         ("body_size", c_size_t),
         ("entries", POINTER(BackupEntry)),
         ("entry_count", c_size_t),
+        ("is_closing", IS_CLOSING),
+        ("context", c_void_p),
     ]
 
 

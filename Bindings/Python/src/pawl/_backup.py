@@ -58,7 +58,7 @@ class Backups:
         `key` is a `RawKey`, or a `RecoveryKey` that was generated with `backup=True`. With `escrow`
         the version is made when a BACKUP_ESCROW was answered. `BackupRefusal.EXISTS` comes if there
         is one, here or on the server, another program's as well. MisuseError: `MISUSE_KEY`, a passphrase (that is for
-        `RecoveryKey.wrap`); `MISUSE_RECOVERY`, a typing error; `MISUSE_RECOVERY_PREFIX`.
+        `RecoveryKey.wrap`), or the secret of the version before; `MISUSE_RECOVERY`, a typing error; `MISUSE_RECOVERY_PREFIX`.
         """
         self._make(library.pawl_backup_create, account, key, escrow)
 
@@ -105,7 +105,8 @@ class Backups:
         """Turns it on with a secret, as in `create_backup`.
 
         The version that the server has becomes active if it is its secret; else `BackupRefusal`
-        WRONG_KEY, NO_BACKUP or ROLLED_BACK comes. MisuseError: as of `create_backup`.
+        WRONG_KEY, NO_BACKUP or ROLLED_BACK comes. MisuseError: as of `create_backup`, but for the
+        secret of the version before.
         """
         with key_struct(key) as borrowed:
             self._handle.call(library.pawl_backup_recover, _id(account), borrowed)
@@ -223,13 +224,21 @@ class Backups:
     def answer_backup(self, seq: int, reply: BackupReply) -> None:
         """Answers a backup's request and settles it.
 
-        What was fetched is checked, opened and kept, more slowly while other threads use the store.
+        What was fetched is checked, opened and kept, more slowly while other threads use the store,
+        and ClosedError ends it between two entries when one of them closes it.
         What is answered twice, or is not wanted any more, changes nothing, and an answer that makes
         no sense counts as FAILED. NotFoundError: no item ever had this number. MisuseError (`MISUSE_FLAGS`): not a backup's request. StateError
         (`STATE_BATCH`): entries given to a batch.
         """
         number = bounded(seq, 64, Status.MISUSE_SIZE)
-        self._handle.call(library.pawl_backup_answer, number, _reply_struct(reply))
+        struct, handle = _reply_struct(reply), self._handle
+        struct.is_closing = handle.host.is_closing(lambda: handle.closed)
+
+        def answer(*arguments: Any) -> int:
+            handle.host.call(library.pawl_backup_answer, *arguments)
+            return Status.OK
+
+        handle.call(answer, number, struct)
 
 
 # ---------------------------------------------------------------- to C

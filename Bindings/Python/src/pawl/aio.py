@@ -7,9 +7,11 @@
         async for item in store.items():
             ...  # do it, then await store.ack(item.seq)
 
-Every store has one worker thread, on which all of its calls run one after another, callbacks
-included: a durable commit or a passphrase takes milliseconds to seconds, which the loop must not
-wait for. A call that is cancelled still runs to its end; only its result is dropped.
+Every store has a worker thread, on which its calls run one after another, since a durable commit
+or a passphrase takes milliseconds to seconds, which the loop must not wait for; `wait` and
+`answer_backup` have threads of their own beside it. Clock, storage and vault are called on all of
+these and on a runner's, several at once, but never on the loop's. A call that is cancelled still
+runs to its end; only its result is dropped.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from typing import (
 
 from .errors import ClosedError, Status
 from .store import Batch, Store
-from .values import Account, Duration, History, Item, Metadata, Peer, Scope
+from .values import Account, BackupReply, Duration, History, Item, Metadata, Peer, Scope
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
@@ -110,6 +112,7 @@ class AsyncStore:
         """Use `AsyncStore.open` or `AsyncStore.memory`."""
         self._store = store
         self._worker = worker
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="pawl-background")
         self._process = os.getpid()
         self._closing = False
         self._waiting: Set[asyncio.Future[None]] = set()
@@ -176,7 +179,6 @@ class AsyncStore:
     ask_for_backup_secret = _awaited(Store.ask_for_backup_secret)
     share_backup_secret = _awaited(Store.share_backup_secret)
     receive_backup_secret = _awaited(Store.receive_backup_secret)
-    answer_backup = _awaited(Store.answer_backup)
     take = _awaited(Store.take)
     ack = _awaited(Store.ack)
     fail = _awaited(Store.fail)
@@ -259,7 +261,7 @@ class AsyncStore:
             while True:
                 found = await self._run(partial(self._store._turn, limit, lease))
                 for item in found:
-                    if self._store._is_lent(item):
+                    if await self._run(partial(self._store._is_lent, item)):
                         yield item
                 if not found:
                     patience = partial(self._store._patience, descriptor)
@@ -279,6 +281,10 @@ class AsyncStore:
         finally:
             stop.set()
             thread.shutdown(wait=False)
+
+    async def answer_backup(self, seq: int, reply: BackupReply) -> None:
+        """The same on a thread of its own, so that the worker goes on; closing ends it."""
+        await self._run(partial(self._store.answer_backup, seq, reply), self._background)
 
     async def _wait(self, descriptor: Optional[int], seconds: Optional[float]) -> None:
         """Waits until the descriptor is readable, the time is over, or somebody closes."""
@@ -313,7 +319,10 @@ class AsyncStore:
         return await self._run(run)
 
     async def close(self) -> None:
-        """Closes the store after the calls made before, and ends `items`. Twice is fine."""
+        """Closes the store after the calls made before, and ends `items`. Twice is fine.
+
+        `wait` and `answer_backup` are not waited for: they raise ClosedError.
+        """
         self._closing = True
         for woken in self._waiting:
             _wake(woken)
@@ -322,6 +331,7 @@ class AsyncStore:
         except ClosedError:
             pass
         self._worker.shutdown(wait=False)
+        self._background.shutdown(wait=False)
 
     @property
     def closed(self) -> bool:
@@ -339,11 +349,13 @@ class AsyncStore:
     ) -> None:
         await self.close()
 
-    async def _run(self, function: Callable[[], R]) -> R:
+    async def _run(
+        self, function: Callable[[], R], worker: Optional[ThreadPoolExecutor] = None
+    ) -> R:
         if os.getpid() != self._process:
-            return function()  # fork() left the worker behind; the store answers ClosedError
+            return function()  # fork() left the workers behind; the store answers ClosedError
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._worker, function)
+            future = asyncio.get_running_loop().run_in_executor(worker or self._worker, function)
         except RuntimeError:
             raise ClosedError(Status.CLOSED) from None  # the worker was shut down
         return await future

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clocks, vaults and storage engines written in Python.
 
-Their methods are called on the thread that called Pawl. What they raise becomes a code for Pawl,
+Their methods are called on the thread that called Pawl, or on a runner's: all must be safe to call
+from several threads at once. What they raise becomes a code for Pawl,
 and the `__cause__` of the `PawlError` that the call then raises, if it does. An exception that is
 no `Exception` (KeyboardInterrupt), or that comes from a clock or a tracer, is raised as it is when
 the call returns; the call itself may have succeeded.
@@ -178,6 +179,18 @@ class Host:
         table = _abi.Runner(items_ready=_abi.ITEMS_READY(ready))
         self._traces.append(table)
         return table
+
+    def is_closing(self, ask: Callable[[], bool]) -> Any:
+        """A function by which C asks in the midst of a call; what is raised there ends that too."""
+
+        def asked(_context: Optional[int]) -> int:
+            try:
+                return int(ask())
+            except BaseException as error:
+                self._record(None, error)
+                return 1
+
+        return _abi.IS_CLOSING(asked)
 
     def _clock_table(self, clock: Clock) -> _abi.Clock:
         last = time.time_ns()

@@ -634,8 +634,9 @@ class Store(Credentials, Accounts, Backups):
     def trace(self, tracer: Optional[Tracer]) -> None:
         """Has each step of a session's rekeying told, once it is committed; None ends that.
 
-        Those alone that calls through this store made. What the tracer raises, the call raises
-        that made the step; it was committed nonetheless. `pawl.trace` draws pictures of steps.
+        Those alone that calls through this store made, or its runner. What the tracer raises, the
+        call raises that made the step; it was committed nonetheless. `pawl.trace` draws pictures
+        of steps.
         """
         table = None if tracer is None else self._handle.host.trace_table(tracer)
         self._handle.call(library.pawl_store_trace, table)
