@@ -133,6 +133,58 @@ def test_a_runner(ticking: Store, scope: Scope) -> None:
     ticking.close()
 
 
+def test_a_runner_that_is_stopped_closes_its_store(path: Path, key: RawKey) -> None:
+    """Whoever closes there does not wait for whoever waits for the runner."""
+    store = Store.open(path, key=key, create=True)
+    answers: List[Status] = []
+    closed = threading.Event()
+
+    def stop() -> None:
+        try:
+            store.stop_runner()
+            answers.append(Status.OK)
+        except pawl.ClosedError as error:  # it came too late
+            answers.append(error.reason)
+
+    stopper = threading.Thread(target=stop, daemon=True)
+
+    def items_ready() -> None:
+        stopper.start()
+        while stopper.ident not in store._handle._inside:
+            time.sleep(0.001)
+        store.close()
+        store.close()
+        closed.set()
+
+    store.send(Pair(store).start(), b"x")
+    store.start_runner(items_ready)
+    assert closed.wait(20), "close waits for ever"
+    stopper.join(20)
+    assert answers in ([Status.OK], [Status.CLOSED]) and store._handle._ended
+    with Store.open(path, key=key) as again:
+        assert again.take() != []
+
+
+def test_a_runner_tells_nobody_after_close(path: Path, key: RawKey) -> None:
+    """Whoever closes waits for who is told, and a store that is closed tells nobody."""
+    store = Store.open(path, key=key, create=True)
+    steps: List[str] = []
+    told = threading.Event()
+
+    def items_ready() -> None:
+        told.set()
+        while not store.closed:
+            time.sleep(0.001)
+        time.sleep(0.1)
+        steps.append("told")
+
+    store.send(Pair(store).start(), b"x")
+    store.start_runner(items_ready)
+    assert told.wait(20)
+    store.close()
+    assert steps == ["told"]
+
+
 def test_a_clock_that_is_put_right(store: Store, scope: Scope, clock: Time) -> None:
     """What was planned by a clock that was a year ahead runs at once."""
     clock.now += 365 * DAY

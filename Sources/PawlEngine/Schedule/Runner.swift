@@ -4,13 +4,22 @@ package import PawlCrypto
 
 /// A thread that runs what is due and says when items can be taken. It sleeps on a descriptor of its own, or, where the
 /// system has none, on a condition.
+///
+///     running ──stop──► stopping ──close──► closing ──its thread is done──► ended
+///
+/// Whoever stops it waits until it has ended or the store is being closed: its host may close the store in a callback,
+/// which waits for all calls, so no call may wait for the callback. From each state it can go to any that comes later.
 package final class Runner {
+    private enum State: UInt8 {
+        case running, stopping, closing, ended
+    }
+
     private let store: Store
     private let itemsReady: () -> Void
     private let lock = Lock()
     /// Guarded by `lock`.
     private var isNudged = false
-    private var isStopping = false
+    private var state = State.running
     private let waker: Waker?
     private var thread = platform_thread()
 
@@ -46,26 +55,42 @@ package final class Runner {
 
     /// Has it look again.
     func nudge() {
+        try? lock.withLock { wake() }
+    }
+
+    private func wake() {
+        isNudged = true
+        waker?.signal()
+        lock.wakeAll()
+    }
+
+    private func reach(_ next: State) {
         try? lock.withLock {
-            isNudged = true
-            waker?.signal()
-            lock.wakeAll()
+            if next.rawValue > state.rawValue { state = next }
+            wake()
         }
     }
 
-    func stop() {
-        try? lock.withLock { isStopping = true }
-        nudge()
+    /// Returns when its thread is done; refused if the store is closed before.
+    func stop() throws(Failure) {
+        reach(.stopping)
+        try lock.withLock { () throws(Failure) in
+            while state == .stopping { lock.wait() }
+            guard state == .ended else { throw .closed(.closed) }
+        }
     }
+
+    /// The store is being closed.
+    func close() { reach(.closing) }
 
     var isThisThread: Bool {
         let isThis: Bool? = try? lock.withLock { platform_thread_is_self(thread) != 0 }
         return isThis == true
     }
 
-    /// Returns when it has ended; from inside of its own callback it ends later.
+    /// For whoever took it out of its store: returns when it has ended; from inside of its own callback it ends later.
     func end() {
-        stop()
+        close()
         let isThis = isThisThread
         if isThis { platform_thread_detach(thread) } else { platform_thread_join(thread) }
     }
@@ -92,10 +117,11 @@ package final class Runner {
             }
         }
         try? lock.withLock { waker?.close() }
+        reach(.ended)
     }
 
     private var isOver: Bool {
-        let isOver: Bool? = try? lock.withLock { isStopping }
+        let isOver: Bool? = try? lock.withLock { state != .running }
         return isOver != false
     }
 
@@ -137,7 +163,7 @@ package final class Runner {
 
     private func pause(_ time: Int64) {
         try? lock.withLock {
-            guard !isStopping else { return }
+            guard state == .running else { return }
             lock.wait(time)
         }
     }
@@ -171,9 +197,13 @@ extension Store {
     /// Returns when it has ended. Without one there is nothing to stop.
     package func stopRunner() throws(Failure) {
         guard !isBatch else { throw .state(.batch) }
-        guard shared.waiters.runner?.isThisThread != true else { throw .busy(.reentered) }
-        let runner = try shared.lock.withLock { shared.waiters.takeRunner() }
-        runner?.end()
+        // One that is being started may never run.
+        let runner = try shared.lock.withLock { shared.waiters.runner }
+        guard let runner else { return }
+        guard !runner.isThisThread else { throw .busy(.reentered) }
+        try runner.stop()
+        // Somebody else who stopped it may have been faster.
+        if shared.waiters.take(runner) { runner.end() }
     }
 
     fileprivate func outlook() throws(Failure) -> Outlook {

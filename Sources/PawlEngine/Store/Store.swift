@@ -330,7 +330,7 @@ package final class Store {
     /// last. After a fork nothing but memory is touched.
     package func close(_ end: @escaping () -> Void) {
         let wake = { [self] in
-            shared.waiters.runner?.stop()
+            shared.waiters.runner?.close()
             shared.waiters.wakeAll()
         }
         shared.lifecycle.close(wake: wake) { [self] in
