@@ -513,6 +513,70 @@ static void a_store_is_closed_while_its_runner_is_stopped(void) {
     IN_CHILD(close_and_stop_elsewhere, (void *)path);
 }
 
+typedef struct {
+    pawl_store *store;
+    pthread_t host;
+    volatile int thread; /* the runner's */
+    volatile int calls, closes_at, closed;
+    pawl_status nudged;
+} closing_clock;
+
+static int64_t time_or_close(void *context) {
+    closing_clock *c = context;
+    if (pthread_equal(pthread_self(), c->host)) return 1000;
+    c->thread = this_thread();
+    if (++c->calls == c->closes_at) {
+        c->nudged = pawl_store_nudge(c->store);
+        pawl_store_close(c->store);
+        c->closed = 1;
+    }
+    return 1000;
+}
+
+/* With a runner that sleeps, and a job that is due later. */
+static void open_sleeping(closing_clock *c) {
+    *c = (closing_clock){NULL, pthread_self(), 0, 0, 0, 0, PAWL_OK};
+    pawl_clock clock = PAWL_INIT(pawl_clock);
+    clock.context = c;
+    clock.now_ns = time_or_close;
+    pawl_key key = raw_key();
+    pawl_store_options options = PAWL_INIT(pawl_store_options);
+    options.flags = PAWL_STORE_MEMORY;
+    options.key = &key;
+    options.clock = &clock;
+    MUST(pawl_store_open(&options, &c->store));
+    OK(put_until(c->store, "a", 2000));
+    pawl_runner runner = PAWL_INIT(pawl_runner);
+    MUST(pawl_store_start_runner(c->store, &runner));
+    NEED(soon(&c->calls, 1));
+    until_state(c->thread, 'S');
+}
+
+/* Each time that a runner asks a clock of the host is in a call, which knows its host again when it calls back. */
+static void close_in_each_look(void *unused) {
+    (void)unused;
+    alarm(60);
+    closing_clock c;
+    open_sleeping(&c);
+    int before = c.calls;
+    OK(pawl_store_nudge(c.store));
+    NEED(soon(&c.calls, before + 1));
+    until_state(c.thread, 'S');
+    int in_a_look = c.calls - before;
+    CHECK(in_a_look > 1);
+    pawl_store_close(c.store);
+    for (int k = 1; k <= in_a_look; k++) {
+        open_sleeping(&c);
+        c.closes_at = c.calls + k;
+        OK(pawl_store_nudge(c.store));
+        NEED(soon(&c.closed, 1));
+        until_state(c.thread, 0);
+        CHECK(PAWL_STATUS_REASON(c.nudged) == PAWL_BUSY_REENTERED);
+    }
+}
+
+static void a_clock_that_closes(void) { IN_CHILD(close_in_each_look, NULL); }
+
 static void a_runner_sleeps(void) {
     pawl_store *store = open_file(fresh_path());
     OK(put_until(store, "a", now_ns() + 3600 * SECOND));
@@ -1185,6 +1249,7 @@ int main(void) {
     RUN(a_runner_runs_what_is_due);
     RUN(a_runner_tells_of_items);
     RUN(a_store_is_closed_while_its_runner_is_stopped);
+    RUN(a_clock_that_closes);
     RUN(a_runner_sleeps);
     RUN(the_descriptor_belongs_to_the_store);
     RUN(idling_costs_nothing);

@@ -106,7 +106,7 @@ package final class Runner {
                 failures = 0
                 // The host may have closed the store in a callback of what ran.
                 if found.hasItems, !isOver { itemsReady() }
-                sleep(until: found.next)
+                sleep(found)
             } catch {
                 if case .closed = error { break }
                 // What it is that fails, the next call of the host is told.
@@ -125,7 +125,8 @@ package final class Runner {
         return isOver != false
     }
 
-    /// Its own commits ring, too, so it drains after them, and then looks.
+    /// Its own commits ring, too, so it drains after them, and then looks. A clock of the host is asked in here alone: in
+    /// a call, which knows the host again when it calls back, and under no lock of this.
     private func look() throws(Failure) -> Outlook {
         var found = Outlook(hasItems: false, next: nil)
         try store.call { () throws(Failure) in
@@ -136,29 +137,34 @@ package final class Runner {
                 waker?.drain()
             }
             found = try store.outlook()
+            found.now = store.now()
         }
         return found
     }
 
-    private func sleep(until due: Int64?) {
-        guard let waker else { return doze(until: due) }
+    private func sleep(_ found: Outlook) {
+        guard let waker else { return doze(found) }
         try? lock.withLock {
-            // It is readable, and the clock may be gone with the store.
             guard !isNudged else { return }
-            waker.set(due, now: store.now)
+            waker.set(found.next, now: { now(found) })
         }
         waker.wait(-1)
     }
 
     /// In parts, each by the clock as it is then; what other processes commit is seen after a minute.
-    private func doze(until due: Int64?) {
+    private func doze(_ found: Outlook) {
         let longest = store.bellPath == nil ? Self.longestTimer : Backoff.minute
         let isTimed = store.shared.clock.isSystem
-        let until = isTimed ? due ?? CredentialRules.never : CredentialRules.never
+        let until = isTimed ? found.next ?? CredentialRules.never : CredentialRules.never
         try? lock.withLock {
             guard !isNudged else { return }
-            lock.wait(nap(until: until, now: store.now(), longest: longest))
+            lock.wait(nap(until: until, now: now(found), longest: longest))
         }
+    }
+
+    /// A clock of the host is not asked again: it has this look after commits and nudges alone.
+    private func now(_ found: Outlook) -> Int64 {
+        store.shared.clock.isSystem ? store.now() : found.now
     }
 
     private func pause(_ time: Int64) {
@@ -174,6 +180,8 @@ struct Outlook {
     var hasItems: Bool
     /// When the next job is due, or an item can be taken that cannot be now; nil: nothing is planned.
     var next: Int64?
+    /// When the look was over.
+    var now: Int64 = 0
 }
 
 extension Store {
