@@ -1,5 +1,6 @@
 /* After fork(): the child's inherited handles answer PAWL_CLOSED_FORKED and can be closed, the parent loses
  * nothing, and the child may open a handle of its own. A child that hangs is ended by its alarm. */
+#include "session_pair.h"
 #include "setups.h"
 
 static pawl_scope scope;
@@ -178,6 +179,58 @@ static void fork_under_load(void) {
     }
 }
 
+/* The same for the locks of keys that are kept in memory. */
+static side alice, bob;
+static frame kept;
+
+static void *keep_encrypting(void *context) {
+    long *last = context;
+    for (frame f; !stop; ++*last) {
+        if (!OK(encrypt(&bob, "x", &f))) break;
+    }
+    return NULL;
+}
+
+static void *keep_reading_history(void *context) {
+    long *last = context;
+    uint8_t text[FRAME_ROOM];
+    size_t size = 0;
+    for (; !stop; ++*last) {
+        pawl_history_message message = PAWL_INIT(pawl_history_message);
+        if (!OK(pawl_history_decrypt(bob.store, bob.account, kept.bytes, kept.size, text, sizeof text, &size, &message))) {
+            break;
+        }
+    }
+    return NULL;
+}
+
+static void fork_under_messages(void) {
+    side_make(&alice, "alice");
+    side_make(&bob, "bob");
+    MUST(pawl_history_enable(bob.store, bob.account, 1));
+    pair_join(&alice, &bob);
+    char text[FRAME_ROOM];
+    MUST(encrypt(&alice, "kept", &kept));
+    MUST(receive(&bob, &kept, 0, text, NULL));
+    inherited = (struct inherited){.store = bob.store};
+    memset(acknowledged, 0, sizeof acknowledged);
+    stop = 0;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        void *(*body)(void *) = i < 3 ? keep_encrypting : keep_reading_history;
+        NEED(pthread_create(threads + i, NULL, body, acknowledged + i) == 0);
+    }
+    for (int i = 0; i < (test_is_long() ? 1000 : 200) && test_faults == 0; i++) IN_CHILD(quick_child, NULL);
+    stop = 1;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(acknowledged[i] > 0);
+    }
+    PASSES(&alice, &bob, "after all");
+    side_close(&alice);
+    side_close(&bob);
+}
+
 /* A program that opens its first store in a child, and in the parent as well. */
 static void open_one(void *path) {
     pawl_store *store = open_file(path);
@@ -203,6 +256,7 @@ int main(void) {
     RUN_EACH(child_is_refused);
     RUN(child_opens_its_own);
     RUN(fork_under_load);
+    RUN(fork_under_messages);
     RUN(stores_opened_after_the_fork);
     FINISH;
 }

@@ -334,7 +334,10 @@ package final class Store {
             shared.waiters.wakeAll()
         }
         shared.lifecycle.close(wake: wake) { [self] in
-            if !shared.lifecycle.isForked {
+            if shared.lifecycle.isForked {
+                shared.reservations.abandon()
+                shared.history.abandon()
+            } else {
                 shared.waiters.takeRunner()?.end()
                 for batch in shared.batches {
                     try? batch.lock.withLock {
@@ -350,9 +353,9 @@ package final class Store {
                 port.close()
                 waker?.close()
                 if isFile { Fork.fileClosed() }
+                _ = shared.reservations.takeAll()
+                shared.history.forgetAll()
             }
-            _ = shared.reservations.takeAll()
-            shared.history.forgetAll()
             shared.sealer.wipe()
             end()
         }
