@@ -3,6 +3,8 @@
 #include "session_pair.h"
 #include "setups.h"
 
+#include <dirent.h>
+
 static pawl_scope scope;
 
 static struct inherited {
@@ -108,6 +110,57 @@ static void with_a_handle_of_its_own(void *may_open) {
     pawl_store_close(inherited.store);
 }
 
+/* A file counts as open from the moment that somebody begins to open it; in the first test, that is also the first thing
+ * that the library does in this process. */
+static pawl_key slow_key(void) {
+    pawl_key key = passphrase_key("slow");
+    key.passes = PAWL_HASHING_PASSES_MAX;
+    return key;
+}
+
+static void create_slowly(void *path) {
+    pawl_key key = slow_key();
+    pawl_store *store = NULL;
+    MUST(open_with(path, PAWL_STORE_CREATE, &key, &store));
+    pawl_store_close(store);
+}
+
+static void *open_slowly(void *path) {
+    pawl_key key = slow_key();
+    pawl_store *store = NULL;
+    OK(open_with(path, 0, &key, &store));
+    pawl_store_close(store);
+    return NULL;
+}
+
+static int has_open(const char *path) {
+    int found = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    NEED(folder != NULL);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char link[300], target[512] = "";
+        snprintf(link, sizeof link, "/proc/self/fd/%s", entry->d_name);
+        ssize_t size = readlink(link, target, sizeof target - 1);
+        found |= size > 0 && strcmp(target, path) == 0;
+    }
+    closedir(folder);
+    return found;
+}
+
+static void a_fork_while_a_store_is_opened(void) {
+    char path[512];
+    snprintf(path, sizeof path, "%s", fresh_path());
+    IN_CHILD(create_slowly, path);
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, open_slowly, path) == 0);
+    for (int64_t end = monotonic_ns() + 20 * SECOND; !has_open(path); pause_ns(SECOND / 10000)) {
+        NEED(monotonic_ns() < end);
+    }
+    inherited = (struct inherited){.path = path};
+    IN_CHILD(with_a_handle_of_its_own, NULL);
+    pthread_join(thread, NULL);
+}
+
 /* SQLite's locks do not survive a fork: only a child that inherits no open file may open one. */
 static void child_opens_its_own(void) {
     char path[512];
@@ -120,6 +173,11 @@ static void child_opens_its_own(void) {
     MUST(put(store, &scope, "parent", "after"));
     pawl_store_close(store);
     inherited.store = NULL;
+    /* What could not be opened is not open. */
+    pawl_key key = raw_key_of((const uint8_t *)"another key of thirty-two bytes");
+    store = NULL;
+    ANSWERS(PAWL_AUTH, open_with(path, 0, &key, &store));
+    ANSWERS(PAWL_NOT_FOUND, open_with("/tmp/never-written-by-pawl", 0, &key, &store));
     IN_CHILD(with_a_handle_of_its_own, path);
     store = open_file(path);
     HOLDS(store, &scope, "parent", "after");
@@ -253,6 +311,7 @@ static void stores_opened_after_the_fork(void) {
 int main(void) {
     scope = scope_of("user", "project");
     test_path("");
+    RUN(a_fork_while_a_store_is_opened);
     RUN_EACH(child_is_refused);
     RUN(child_opens_its_own);
     RUN(fork_under_load);
