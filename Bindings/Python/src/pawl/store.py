@@ -567,8 +567,9 @@ class Store(Credentials, Accounts, Backups):
         """Has a thread of the library run what is due, until `stop_runner` or `close`.
 
         It calls `items_ready` when items can be taken: take until there are none, there or
-        elsewhere. What that raises is printed, as the thread has nobody to raise it to. ExistsError:
-        there is one. With a `clock` of the host it looks after each `nudge` and commit only.
+        elsewhere. What that raises, or another callback on that thread, goes to
+        `sys.unraisablehook`, which prints it, as nobody is there to raise it to; but it may go on
+        after the store was closed (`CLOSED`). ExistsError: there is one. With a `clock` of the host it looks after each `nudge` and commit only.
         """
         visit = None if items_ready is None else partial(self._handle.visit, items_ready)
         table = self._handle.host.runner_table(visit)
