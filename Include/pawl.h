@@ -704,7 +704,8 @@ typedef struct pawl_runner {
 /* At most one for a handle: PAWL_EXISTS. It takes no signals. A fork's child has none. PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_store_start_runner(pawl_store *store, const pawl_runner *runner);
 /* Returns when it has ended, also if there is none; pawl_store_close does the same, and called by items_ready it ends
- * when that returns. PAWL_BUSY_REENTERED: called by items_ready. PAWL_STATE_BATCH. Since ABI 1. */
+ * when that returns. PAWL_CLOSED: the store was closed before it ended. PAWL_BUSY_REENTERED: called by items_ready.
+ * PAWL_STATE_BATCH. Since ABI 1. */
 pawl_status pawl_store_stop_runner(pawl_store *store);
 
 /* Kinds of jobs, and what `subject` is. */

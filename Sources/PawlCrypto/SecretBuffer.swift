@@ -75,6 +75,11 @@ package final class KeyArena {
         if let memory { sodium_free(memory) }
         memory = nil
     }
+
+    /// Wipes the keys, and leaves their slots to whoever still has them.
+    package func zero() {
+        if let memory { sodium_memzero(memory, count * Self.keySize) }
+    }
 }
 
 /// Runs `body` with 32 bytes for a key on the stack, and wipes them.

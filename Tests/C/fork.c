@@ -1,6 +1,9 @@
 /* After fork(): the child's inherited handles answer PAWL_CLOSED_FORKED and can be closed, the parent loses
  * nothing, and the child may open a handle of its own. A child that hangs is ended by its alarm. */
+#include "session_pair.h"
 #include "setups.h"
+
+#include <dirent.h>
 
 static pawl_scope scope;
 
@@ -107,6 +110,57 @@ static void with_a_handle_of_its_own(void *may_open) {
     pawl_store_close(inherited.store);
 }
 
+/* A file counts as open from the moment that somebody begins to open it; in the first test, that is also the first thing
+ * that the library does in this process. */
+static pawl_key slow_key(void) {
+    pawl_key key = passphrase_key("slow");
+    key.passes = PAWL_HASHING_PASSES_MAX;
+    return key;
+}
+
+static void create_slowly(void *path) {
+    pawl_key key = slow_key();
+    pawl_store *store = NULL;
+    MUST(open_with(path, PAWL_STORE_CREATE, &key, &store));
+    pawl_store_close(store);
+}
+
+static void *open_slowly(void *path) {
+    pawl_key key = slow_key();
+    pawl_store *store = NULL;
+    OK(open_with(path, 0, &key, &store));
+    pawl_store_close(store);
+    return NULL;
+}
+
+static int has_open(const char *path) {
+    int found = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    NEED(folder != NULL);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char link[300], target[512] = "";
+        snprintf(link, sizeof link, "/proc/self/fd/%s", entry->d_name);
+        ssize_t size = readlink(link, target, sizeof target - 1);
+        found |= size > 0 && strcmp(target, path) == 0;
+    }
+    closedir(folder);
+    return found;
+}
+
+static void a_fork_while_a_store_is_opened(void) {
+    char path[512];
+    snprintf(path, sizeof path, "%s", fresh_path());
+    IN_CHILD(create_slowly, path);
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, open_slowly, path) == 0);
+    for (int64_t end = monotonic_ns() + 20 * SECOND; !has_open(path); pause_ns(SECOND / 10000)) {
+        NEED(monotonic_ns() < end);
+    }
+    inherited = (struct inherited){.path = path};
+    IN_CHILD(with_a_handle_of_its_own, NULL);
+    pthread_join(thread, NULL);
+}
+
 /* SQLite's locks do not survive a fork: only a child that inherits no open file may open one. */
 static void child_opens_its_own(void) {
     char path[512];
@@ -119,6 +173,11 @@ static void child_opens_its_own(void) {
     MUST(put(store, &scope, "parent", "after"));
     pawl_store_close(store);
     inherited.store = NULL;
+    /* What could not be opened is not open. */
+    pawl_key key = raw_key_of((const uint8_t *)"another key of thirty-two bytes");
+    store = NULL;
+    ANSWERS(PAWL_AUTH, open_with(path, 0, &key, &store));
+    ANSWERS(PAWL_NOT_FOUND, open_with("/tmp/never-written-by-pawl", 0, &key, &store));
     IN_CHILD(with_a_handle_of_its_own, path);
     store = open_file(path);
     HOLDS(store, &scope, "parent", "after");
@@ -178,6 +237,58 @@ static void fork_under_load(void) {
     }
 }
 
+/* The same for the locks of keys that are kept in memory. */
+static side alice, bob;
+static frame kept;
+
+static void *keep_encrypting(void *context) {
+    long *last = context;
+    for (frame f; !stop; ++*last) {
+        if (!OK(encrypt(&bob, "x", &f))) break;
+    }
+    return NULL;
+}
+
+static void *keep_reading_history(void *context) {
+    long *last = context;
+    uint8_t text[FRAME_ROOM];
+    size_t size = 0;
+    for (; !stop; ++*last) {
+        pawl_history_message message = PAWL_INIT(pawl_history_message);
+        if (!OK(pawl_history_decrypt(bob.store, bob.account, kept.bytes, kept.size, text, sizeof text, &size, &message))) {
+            break;
+        }
+    }
+    return NULL;
+}
+
+static void fork_under_messages(void) {
+    side_make(&alice, "alice");
+    side_make(&bob, "bob");
+    MUST(pawl_history_enable(bob.store, bob.account, 1));
+    pair_join(&alice, &bob);
+    char text[FRAME_ROOM];
+    MUST(encrypt(&alice, "kept", &kept));
+    MUST(receive(&bob, &kept, 0, text, NULL));
+    inherited = (struct inherited){.store = bob.store};
+    memset(acknowledged, 0, sizeof acknowledged);
+    stop = 0;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        void *(*body)(void *) = i < 3 ? keep_encrypting : keep_reading_history;
+        NEED(pthread_create(threads + i, NULL, body, acknowledged + i) == 0);
+    }
+    for (int i = 0; i < (test_is_long() ? 1000 : 200) && test_faults == 0; i++) IN_CHILD(quick_child, NULL);
+    stop = 1;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(acknowledged[i] > 0);
+    }
+    PASSES(&alice, &bob, "after all");
+    side_close(&alice);
+    side_close(&bob);
+}
+
 /* A program that opens its first store in a child, and in the parent as well. */
 static void open_one(void *path) {
     pawl_store *store = open_file(path);
@@ -200,9 +311,11 @@ static void stores_opened_after_the_fork(void) {
 int main(void) {
     scope = scope_of("user", "project");
     test_path("");
+    RUN(a_fork_while_a_store_is_opened);
     RUN_EACH(child_is_refused);
     RUN(child_opens_its_own);
     RUN(fork_under_load);
+    RUN(fork_under_messages);
     RUN(stores_opened_after_the_fork);
     FINISH;
 }

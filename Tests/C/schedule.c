@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 
 #define MILLISECOND INT64_C(1000000)
 /* Long enough for a few calls to come before it on a busy machine. */
@@ -416,16 +417,116 @@ static void a_runner_tells_of_items(void) {
     pause_ns(SOON);
 }
 
+/* ---------------------------------------------------------------- threads, seen from outside */
+
+static int this_thread(void) { return (int)syscall(SYS_gettid); }
+
+/* R: it runs, S: it sleeps; 0: it has ended. */
+static char state_of(int thread) {
+    char path[64], text[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t size = read(fd, text, sizeof text - 1);
+    close(fd);
+    char *name_end = size > 0 ? strrchr(text, ')') : NULL;
+    return name_end != NULL ? name_end[2] : 0;
+}
+
+static void until_state(int thread, char state) {
+    while (state_of(thread) != state) pause_ns(MILLISECOND);
+}
+
+/* ---------------------------------------------------------------- closing beside a runner */
+
+static struct {
+    run r;
+    pthread_t stopper, closer;
+    volatile int stopper_id, closer_id, stopped, is_over, closed_too_early;
+} ending;
+
+static void *stop_the_runner(void *unused) {
+    (void)unused;
+    __atomic_store_n(&ending.stopper_id, this_thread(), __ATOMIC_SEQ_CST);
+    ending.stopped = (int)pawl_store_stop_runner(ending.r.store);
+    return NULL;
+}
+
+static void *close_the_store(void *unused) {
+    (void)unused;
+    __atomic_store_n(&ending.closer_id, this_thread(), __ATOMIC_SEQ_CST);
+    pawl_store_close(ending.r.store);
+    ending.closed_too_early = !ending.is_over;
+    return NULL;
+}
+
+static void begin(pthread_t *thread, void *(*body)(void *), volatile int *id) {
+    NEED(pthread_create(thread, NULL, body, NULL) == 0);
+    while (__atomic_load_n(id, __ATOMIC_SEQ_CST) == 0) pause_ns(MILLISECOND);
+    until_state(*id, 'S'); /* it waits in there */
+}
+
+static void stop_then_close_inside(void *context) {
+    begin(&ending.stopper, stop_the_runner, &ending.stopper_id);
+    close_inside(context);
+    pthread_join(ending.stopper, NULL);
+    __sync_fetch_and_add(&ending.r.told, 1);
+}
+
+static void stop_and_close_meanwhile(void *context) {
+    begin(&ending.stopper, stop_the_runner, &ending.stopper_id);
+    begin(&ending.closer, close_the_store, &ending.closer_id);
+    pause_ns(SOON);
+    ending.is_over = 1;
+    __sync_fetch_and_add(&((run *)context)->told, 1);
+}
+
+static void close_while_another_stops(void *path) {
+    alarm(20);
+    ending.r.store = open_file(path);
+    start_runner(&ending.r, stop_then_close_inside);
+    CHECK(soon(&ending.r.told, 1));
+    CHECK(ending.r.closes == 1);
+    CHECK(PAWL_STATUS_REASON(ending.stopped) == PAWL_CLOSED);
+}
+
+/* What items_ready uses is used until it returns. */
+static void close_and_stop_elsewhere(void *path) {
+    alarm(20);
+    ending.r.store = open_file(path);
+    start_runner(&ending.r, stop_and_close_meanwhile);
+    CHECK(soon(&ending.r.told, 1));
+    pthread_join(ending.stopper, NULL);
+    pthread_join(ending.closer, NULL);
+    CHECK(!ending.closed_too_early);
+    CHECK(ending.stopped == PAWL_OK || PAWL_STATUS_REASON(ending.stopped) == PAWL_CLOSED);
+}
+
+/* Whoever stops a runner waits for its end, and whoever closes the store for nobody who waits. */
+static void a_store_is_closed_while_its_runner_is_stopped(void) {
+    const char *path = fresh_path();
+    pawl_store *store = open_file(path);
+    OK(put_until(store, "a", now_ns() + SOON));
+    pawl_store_close(store);
+    damage_jobs(path);
+    IN_CHILD(close_while_another_stops, (void *)path);
+    IN_CHILD(close_and_stop_elsewhere, (void *)path);
+}
+
 typedef struct {
     pawl_store *store;
     pthread_t host;
+    volatile int thread; /* the runner's */
     volatile int calls, closes_at, closed;
+    pawl_status nudged;
 } closing_clock;
 
 static int64_t time_or_close(void *context) {
     closing_clock *c = context;
     if (pthread_equal(pthread_self(), c->host)) return 1000;
+    c->thread = this_thread();
     if (++c->calls == c->closes_at) {
+        c->nudged = pawl_store_nudge(c->store);
         pawl_store_close(c->store);
         c->closed = 1;
     }
@@ -433,8 +534,8 @@ static int64_t time_or_close(void *context) {
 }
 
 /* With a runner that sleeps, and a job that is due later. */
-static void open_with(closing_clock *c) {
-    *c = (closing_clock){NULL, pthread_self(), 0, 0, 0};
+static void open_sleeping(closing_clock *c) {
+    *c = (closing_clock){NULL, pthread_self(), 0, 0, 0, 0, PAWL_OK};
     pawl_clock clock = PAWL_INIT(pawl_clock);
     clock.context = c;
     clock.now_ns = time_or_close;
@@ -448,28 +549,33 @@ static void open_with(closing_clock *c) {
     pawl_runner runner = PAWL_INIT(pawl_runner);
     MUST(pawl_store_start_runner(c->store, &runner));
     NEED(soon(&c->calls, 1));
-    pause_ns(SOON);
+    until_state(c->thread, 'S');
 }
 
-/* Each time that a runner asks a clock of the host may be that at which the host closes the store. */
-static void a_clock_that_closes(void) {
+/* Each time that a runner asks a clock of the host is in a call, which knows its host again when it calls back. */
+static void close_in_each_look(void *unused) {
+    (void)unused;
+    alarm(60);
     closing_clock c;
-    open_with(&c);
+    open_sleeping(&c);
     int before = c.calls;
     OK(pawl_store_nudge(c.store));
     NEED(soon(&c.calls, before + 1));
-    pause_ns(SOON);
+    until_state(c.thread, 'S');
     int in_a_look = c.calls - before;
     CHECK(in_a_look > 1);
     pawl_store_close(c.store);
     for (int k = 1; k <= in_a_look; k++) {
-        open_with(&c);
+        open_sleeping(&c);
         c.closes_at = c.calls + k;
         OK(pawl_store_nudge(c.store));
         NEED(soon(&c.closed, 1));
+        until_state(c.thread, 0);
+        CHECK(PAWL_STATUS_REASON(c.nudged) == PAWL_BUSY_REENTERED);
     }
-    pause_ns(SOON); /* the last runner ends after its clock has answered */
 }
+
+static void a_clock_that_closes(void) { IN_CHILD(close_in_each_look, NULL); }
 
 static void a_runner_sleeps(void) {
     pawl_store *store = open_file(fresh_path());
@@ -1142,6 +1248,7 @@ int main(void) {
     RUN(refusals);
     RUN(a_runner_runs_what_is_due);
     RUN(a_runner_tells_of_items);
+    RUN(a_store_is_closed_while_its_runner_is_stopped);
     RUN(a_clock_that_closes);
     RUN(a_runner_sleeps);
     RUN(the_descriptor_belongs_to_the_store);

@@ -578,6 +578,20 @@ import Testing
         #expect(try memory.nextDeadline() == nil)
     }
 
+    /// What is erased again and again does not put the checkpoint off for ever, however seldom the host comes.
+    @Test func erasuresDoNotPutACheckpointOff() throws {
+        let clock = ManualClock()
+        let storage = LoggedStorage(MemoryStorage())
+        let store = try openStore(on: storage, clock: clock)
+        for round in 1...10 {
+            try store.put("a", "1")
+            clock.advance(61 * second)
+            try store.delete("a")
+            _ = try store.runDue(limit: 10)
+            #expect(storage.calls.withLock { $0 } == round / 2, "\(round)")
+        }
+    }
+
     /// A checkpoint that fails is nobody's fault and is never given up.
     @Test func readersOnlyDelayACheckpoint() throws {
         let clock = ManualClock()

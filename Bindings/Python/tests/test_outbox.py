@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import select
 import selectors
+import sys
 import threading
 import time
 from pathlib import Path
@@ -131,6 +132,174 @@ def test_a_runner(ticking: Store, scope: Scope) -> None:
     assert len(purges()) == 1
     ticking.start_runner(lambda: None)
     ticking.close()
+
+
+def test_a_runner_that_is_stopped_closes_its_store(path: Path, key: RawKey) -> None:
+    """Whoever closes there does not wait for whoever waits for the runner."""
+    store = Store.open(path, key=key, create=True)
+    answers: List[Status] = []
+    closed = threading.Event()
+
+    def stop() -> None:
+        try:
+            store.stop_runner()
+            answers.append(Status.OK)
+        except pawl.ClosedError as error:  # it came too late
+            answers.append(error.reason)
+
+    stopper = threading.Thread(target=stop, daemon=True)
+
+    def items_ready() -> None:
+        stopper.start()
+        while stopper.ident not in store._handle._inside:
+            time.sleep(0.001)
+        store.close()
+        store.close()
+        closed.set()
+
+    store.send(Pair(store).start(), b"x")
+    store.start_runner(items_ready)
+    assert closed.wait(20), "close waits for ever"
+    stopper.join(20)
+    assert answers in ([Status.OK], [Status.CLOSED]) and store._handle._ended
+    with Store.open(path, key=key) as again:
+        assert again.take() != []
+
+
+def test_a_runner_tells_nobody_after_close(path: Path, key: RawKey) -> None:
+    """Whoever closes waits for who is told, and a store that is closed tells nobody."""
+    store = Store.open(path, key=key, create=True)
+    steps: List[str] = []
+    told = threading.Event()
+
+    def items_ready() -> None:
+        told.set()
+        while not store.closed:
+            time.sleep(0.001)
+        time.sleep(0.1)
+        steps.append("told")
+
+    store.send(Pair(store).start(), b"x")
+    store.start_runner(items_ready)
+    assert told.wait(20)
+    store.close()
+    assert steps == ["told"]
+
+
+class Unraisable:
+    """What was raised where nobody could raise it, once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: List[BaseException] = []
+        self._came = threading.Condition()
+        monkeypatch.setattr(sys, "unraisablehook", self._take)
+
+    def _take(self, found: Any) -> None:
+        assert found.exc_type is type(found.exc_value) and found.exc_traceback is not None
+        with self._came:
+            self.seen.append(found.exc_value)
+            self._came.notify_all()
+
+    def wait(self, kind: type) -> bool:
+        with self._came:
+            return self._came.wait_for(lambda: kind in [type(one) for one in self.seen], 20)
+
+
+def test_what_callbacks_raise_on_the_runners_thread(
+    key: RawKey, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable = Unraisable(monkeypatch)
+    host = threading.get_ident()
+    wrong: List[BaseException] = []
+
+    def answer() -> int:
+        if wrong and threading.get_ident() != host:
+            raise wrong[0]
+        return clock.now
+
+    storage = DictStorage()
+    with Store.open(key=key, create=True, clock=answer, storage=storage) as store:
+        store.start_runner()
+        wrong.append(ZeroDivisionError())
+        store.nudge()
+        assert unraisable.wait(ZeroDivisionError), "a clock"
+        wrong.clear()
+        store.stop_runner()
+
+        # Another writer is no failure; everything else is told of.
+        begins = storage.begin
+
+        def begin(write: bool) -> Any:
+            if threading.get_ident() != host:
+                first = wrong.pop(0) if wrong else None
+                if first is not None:
+                    raise first
+            return begins(write)
+
+        monkeypatch.setattr(storage, "begin", begin)
+        wrong[:] = [pawl.HostError(Status.BUSY), pawl.HostError(77), KeyError()]
+        unraisable.seen.clear()
+        store.start_runner()
+        until = time.monotonic() + 20
+        while wrong:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        assert unraisable.wait(KeyError), "a storage engine"
+        store.stop_runner()
+        assert [type(one) for one in unraisable.seen] == [pawl.HostError, KeyError]
+
+
+def test_what_items_ready_raises(ticking: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    unraisable = Unraisable(monkeypatch)
+    told = threading.Event()
+
+    def of_a_session() -> None:
+        told.set()
+        ticking.wait(bytes(16), 1, 0)
+
+    ticking.send(Pair(ticking).start(), b"x")
+    ticking.start_runner(of_a_session)
+    assert told.wait(20) and unraisable.wait(pawl.ClosedError)
+    ticking.stop_runner()
+
+    def of_the_store() -> None:
+        ticking.close()
+        told.set()
+        ticking.take()
+
+    unraisable.seen.clear()
+    told.clear()
+    ticking.start_runner(of_the_store)
+    assert told.wait(20)
+    until = time.monotonic() + 20
+    while not ticking._handle._ended:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    assert unraisable.seen == []
+
+
+def test_a_clock_that_fails_between_calls(key: RawKey, clock: Time) -> None:
+    """`items` asks it by itself whether what it took is still lent."""
+    taken: List[int] = []
+
+    def answer() -> int:
+        if taken:
+            raise ZeroDivisionError
+        return clock.now
+
+    with Store.memory(key=key, clock=answer) as store:
+        store.send(Pair(store).start(), b"x")
+        take = store.take
+
+        def take_last(limit: int, lease: float) -> Any:
+            items = take(limit, lease)
+            taken.append(len(items))
+            return items
+
+        store.take = take_last  # type: ignore[method-assign, assignment]
+        with pytest.raises(ZeroDivisionError):
+            next(store.items())
+        taken.clear()
 
 
 def test_a_clock_that_is_put_right(store: Store, scope: Scope, clock: Time) -> None:

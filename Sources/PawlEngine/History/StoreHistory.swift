@@ -169,4 +169,9 @@ final class HistoryChains {
     }
 
     func forgetAll() { try? lock.withLock { entries = [] } }
+
+    /// The same in a forked child: see `Reservations.abandon`.
+    func abandon() {
+        if !lock.tryLock({ entries = [] }) { _ = Unmanaged.passRetained(self) }
+    }
 }

@@ -27,6 +27,14 @@ package final class Lock {
         return try body()
     }
 
+    /// For a forked child: a lock that a thread of its parent holds is never let go. False: then `body` does not run.
+    package func tryLock(_ body: () -> Void) -> Bool {
+        guard pthread_mutex_trylock(mutex) == 0 else { return false }
+        defer { pthread_mutex_unlock(mutex) }
+        body()
+        return true
+    }
+
     /// Inside `withLock`: sleeps until somebody calls `wakeAll`.
     package func wait() { pthread_cond_wait(condition, mutex) }
     /// The same for so many nanoseconds at most, or a little less.

@@ -4,13 +4,22 @@ package import PawlCrypto
 
 /// A thread that runs what is due and says when items can be taken. It sleeps on a descriptor of its own, or, where the
 /// system has none, on a condition.
+///
+///     running ──stop──► stopping ──close──► closing ──its thread is done──► ended
+///
+/// Whoever stops it waits until it has ended or the store is being closed: its host may close the store in a callback,
+/// which waits for all calls, so no call may wait for the callback. From each state it can go to any that comes later.
 package final class Runner {
+    private enum State: UInt8 {
+        case running, stopping, closing, ended
+    }
+
     private let store: Store
     private let itemsReady: () -> Void
     private let lock = Lock()
     /// Guarded by `lock`.
     private var isNudged = false
-    private var isStopping = false
+    private var state = State.running
     private let waker: Waker?
     private var thread = platform_thread()
 
@@ -46,26 +55,42 @@ package final class Runner {
 
     /// Has it look again.
     func nudge() {
+        try? lock.withLock { wake() }
+    }
+
+    private func wake() {
+        isNudged = true
+        waker?.signal()
+        lock.wakeAll()
+    }
+
+    private func reach(_ next: State) {
         try? lock.withLock {
-            isNudged = true
-            waker?.signal()
-            lock.wakeAll()
+            if next.rawValue > state.rawValue { state = next }
+            wake()
         }
     }
 
-    func stop() {
-        try? lock.withLock { isStopping = true }
-        nudge()
+    /// Returns when its thread is done; refused if the store is closed before.
+    func stop() throws(Failure) {
+        reach(.stopping)
+        try lock.withLock { () throws(Failure) in
+            while state == .stopping { lock.wait() }
+            guard state == .ended else { throw .closed(.closed) }
+        }
     }
+
+    /// The store is being closed.
+    func close() { reach(.closing) }
 
     var isThisThread: Bool {
         let isThis: Bool? = try? lock.withLock { platform_thread_is_self(thread) != 0 }
         return isThis == true
     }
 
-    /// Returns when it has ended; from inside of its own callback it ends later.
+    /// For whoever took it out of its store: returns when it has ended; from inside of its own callback it ends later.
     func end() {
-        stop()
+        close()
         let isThis = isThisThread
         if isThis { platform_thread_detach(thread) } else { platform_thread_join(thread) }
     }
@@ -81,7 +106,7 @@ package final class Runner {
                 failures = 0
                 // The host may have closed the store in a callback of what ran.
                 if found.hasItems, !isOver { itemsReady() }
-                sleep(until: found.next)
+                sleep(found)
             } catch {
                 if case .closed = error { break }
                 // What it is that fails, the next call of the host is told.
@@ -92,14 +117,16 @@ package final class Runner {
             }
         }
         try? lock.withLock { waker?.close() }
+        reach(.ended)
     }
 
     private var isOver: Bool {
-        let isOver: Bool? = try? lock.withLock { isStopping }
+        let isOver: Bool? = try? lock.withLock { state != .running }
         return isOver != false
     }
 
-    /// Its own commits ring, too, so it drains after them, and then looks.
+    /// Its own commits ring, too, so it drains after them, and then looks. A clock of the host is asked in here alone: in
+    /// a call, which knows the host again when it calls back, and under no lock of this.
     private func look() throws(Failure) -> Outlook {
         var found = Outlook(hasItems: false, next: nil)
         try store.call { () throws(Failure) in
@@ -110,34 +137,39 @@ package final class Runner {
                 waker?.drain()
             }
             found = try store.outlook()
+            found.now = store.now()
         }
         return found
     }
 
-    private func sleep(until due: Int64?) {
-        guard let waker else { return doze(until: due) }
+    private func sleep(_ found: Outlook) {
+        guard let waker else { return doze(found) }
         try? lock.withLock {
-            // It is readable, and the clock may be gone with the store.
             guard !isNudged else { return }
-            waker.set(due, now: store.now)
+            waker.set(found.next, now: { now(found) })
         }
         waker.wait(-1)
     }
 
     /// In parts, each by the clock as it is then; what other processes commit is seen after a minute.
-    private func doze(until due: Int64?) {
+    private func doze(_ found: Outlook) {
         let longest = store.bellPath == nil ? Self.longestTimer : Backoff.minute
         let isTimed = store.shared.clock.isSystem
-        let until = isTimed ? due ?? CredentialRules.never : CredentialRules.never
+        let until = isTimed ? found.next ?? CredentialRules.never : CredentialRules.never
         try? lock.withLock {
             guard !isNudged else { return }
-            lock.wait(nap(until: until, now: store.now(), longest: longest))
+            lock.wait(nap(until: until, now: now(found), longest: longest))
         }
+    }
+
+    /// A clock of the host is not asked again: it has this look after commits and nudges alone.
+    private func now(_ found: Outlook) -> Int64 {
+        store.shared.clock.isSystem ? store.now() : found.now
     }
 
     private func pause(_ time: Int64) {
         try? lock.withLock {
-            guard !isStopping else { return }
+            guard state == .running else { return }
             lock.wait(time)
         }
     }
@@ -148,6 +180,8 @@ struct Outlook {
     var hasItems: Bool
     /// When the next job is due, or an item can be taken that cannot be now; nil: nothing is planned.
     var next: Int64?
+    /// When the look was over.
+    var now: Int64 = 0
 }
 
 extension Store {
@@ -171,9 +205,13 @@ extension Store {
     /// Returns when it has ended. Without one there is nothing to stop.
     package func stopRunner() throws(Failure) {
         guard !isBatch else { throw .state(.batch) }
-        guard shared.waiters.runner?.isThisThread != true else { throw .busy(.reentered) }
-        let runner = try shared.lock.withLock { shared.waiters.takeRunner() }
-        runner?.end()
+        // One that is being started may never run.
+        let runner = try shared.lock.withLock { shared.waiters.runner }
+        guard let runner else { return }
+        guard !runner.isThisThread else { throw .busy(.reentered) }
+        try runner.stop()
+        // Somebody else who stopped it may have been faster.
+        if shared.waiters.take(runner) { runner.end() }
     }
 
     fileprivate func outlook() throws(Failure) -> Outlook {

@@ -99,11 +99,9 @@ extension Transaction {
     /// What was erased leaves the log, too, within a minute.
     package func scheduleCheckpoint() throws(Failure) {
         guard canCheckpoint else { return }
-        let now = clock.now()
-        let wanted = Backoff.after(now, Backoff.minute)
-        // One that is due may be under way and not see what this call erases; one far off was planned by another
-        // clock.
-        if let due = try due(of: .checkpoint), due > now, due <= wanted { return }
+        let wanted = Backoff.after(clock.now(), Backoff.minute)
+        // One that is further off is under way and may not see what this call erases, or was planned by another clock.
+        if let due = try due(of: .checkpoint), due <= wanted { return }
         try schedule(.checkpoint, at: wanted)
     }
 

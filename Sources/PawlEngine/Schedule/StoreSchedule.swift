@@ -117,12 +117,21 @@ extension Store {
 
     // MARK: Kinds
 
-    /// The log is emptied outside of any transaction. What is erased meanwhile moves the job, and then it
-    /// stays.
+    /// For how long a checkpoint is lent to whoever makes it: always to a time that is more than a minute ahead, from where
+    /// what is erased meanwhile moves it.
+    private static let checkpointLease = 5 * Backoff.minute
+
+    /// The log is emptied outside of any transaction. What is erased meanwhile moves the job, which is lent, to its own
+    /// time, and then it stays.
     private func runCheckpoint(_ due: DueJob) throws(Failure) -> Bool {
+        let lent = try transact(.write, .relaxed) { (transaction) throws(Failure) -> DueJob? in
+            guard let claimed = try transaction.claim(due) else { return nil }
+            return try transaction.lend(claimed, for: Self.checkpointLease)
+        }
+        guard let lent else { return false }
         let isClean = try checkpoint()
         return try transact(.write) { (transaction) throws(Failure) in
-            guard let claimed = try transaction.claim(due) else { return false }
+            guard let claimed = try transaction.claim(lent) else { return false }
             if isClean {
                 try transaction.cancel(claimed.job)
             } else {

@@ -229,6 +229,17 @@ package final class Reservations {
         return rests ?? []
     }
 
+    /// The same in a forked child. What a thread of the parent was changing stays as it was then, for ever: nobody may
+    /// look at it, nor free it.
+    func abandon() {
+        arena?.zero()
+        let isFree = lock.tryLock {
+            entries = [:]
+            arena = nil
+        }
+        if !isFree { _ = Unmanaged.passRetained(self) }
+    }
+
     /// Finds room for a reservation. The caller holds `making`.
     func place(for session: Identifier) throws(Failure) -> Place {
         try lock.withLock { () throws(Failure) in

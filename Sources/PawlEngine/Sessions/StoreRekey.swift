@@ -159,4 +159,14 @@ package final class Waiters {
         let runner: Runner?? = try? lock.withLock { exchange(&current, with: nil) }
         return runner ?? nil
     }
+
+    /// False if it is not there any more.
+    func take(_ runner: Runner) -> Bool {
+        let isTaken: Bool? = try? lock.withLock {
+            guard current === runner else { return false }
+            current = nil
+            return true
+        }
+        return isTaken == true
+    }
 }

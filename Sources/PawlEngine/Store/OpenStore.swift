@@ -57,18 +57,29 @@ extension Store {
             }
         case .file(let path):
             guard !Fork.hasInheritedFiles else { throw .closed(.forked) }
-            let port = try Wait(request.timeout).retrying { () throws(Failure) in
-                try openFile(path, request)
-            }
+            Fork.fileOpened()
             do throws(Failure) {
-                let store = try unlock(port, request)
-                Fork.fileOpened()
-                store.isFile = true
-                return store
+                return try openStore(path, request)
             } catch {
-                port.close()
+                Fork.fileClosed()
                 throw error
             }
+        }
+    }
+
+    private static func openStore(
+        _ path: [UInt8], _ request: OpenRequest
+    ) throws(Failure) -> Store {
+        let port = try Wait(request.timeout).retrying { () throws(Failure) in
+            try openFile(path, request)
+        }
+        do throws(Failure) {
+            let store = try unlock(port, request)
+            store.isFile = true
+            return store
+        } catch {
+            port.close()
+            throw error
         }
     }
 

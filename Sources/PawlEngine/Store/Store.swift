@@ -330,11 +330,14 @@ package final class Store {
     /// last. After a fork nothing but memory is touched.
     package func close(_ end: @escaping () -> Void) {
         let wake = { [self] in
-            shared.waiters.runner?.stop()
+            shared.waiters.runner?.close()
             shared.waiters.wakeAll()
         }
         shared.lifecycle.close(wake: wake) { [self] in
-            if !shared.lifecycle.isForked {
+            if shared.lifecycle.isForked {
+                shared.reservations.abandon()
+                shared.history.abandon()
+            } else {
                 shared.waiters.takeRunner()?.end()
                 for batch in shared.batches {
                     try? batch.lock.withLock {
@@ -350,9 +353,9 @@ package final class Store {
                 port.close()
                 waker?.close()
                 if isFile { Fork.fileClosed() }
+                _ = shared.reservations.takeAll()
+                shared.history.forgetAll()
             }
-            _ = shared.reservations.takeAll()
-            shared.history.forgetAll()
             shared.sealer.wipe()
             end()
         }

@@ -68,6 +68,21 @@ class Handle:
             if self._closing:
                 self._tell()
 
+    def visit(self, function: Callable[[], object]) -> None:
+        """Runs what C calls on a thread of its own, in no call. It is inside as well.
+
+        Otherwise whoever closes in there would wait for those who wait for that thread.
+        """
+        inside, here = self._inside, get_ident()
+        inside.append(here)
+        try:
+            if not self._closing:
+                function()
+        finally:
+            inside.remove(here)
+            if self._closing:
+                self._tell()
+
     def _tell(self) -> None:
         """Tells who closes that somebody went out."""
         with self._condition:

@@ -5,7 +5,8 @@ Their methods are called on the thread that called Pawl, or on a runner's: all m
 from several threads at once. What they raise becomes a code for Pawl,
 and the `__cause__` of the `PawlError` that the call then raises, if it does. An exception that is
 no `Exception` (KeyboardInterrupt), or that comes from a clock or a tracer, is raised as it is when
-the call returns; the call itself may have succeeded.
+the call returns; the call itself may have succeeded. On the thread of a runner, where no call is to
+return, `sys.unraisablehook` is told of it.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Storage(Protocol[T]):
 
 
 _OTHER = 1  # the code of an exception that did not choose one
+_ANSWERS = (Status.BUSY, _abi.PAWL_VAULT_ABSENT)  # codes that are no failures
 
 
 class Host:
@@ -102,6 +104,7 @@ class Host:
     ) -> None:
         self._local = threading.local()
         self._traces: List[_abi.Sized] = []
+        self._now: Clock = time.time_ns if clock is None else clock
         self.clock = None if clock is None else self._clock_table(clock)
         self.vault = None if vault is None else self._vault_table(vault, vault_lease)
         self.storage = None if storage is None else self._storage_table(storage)
@@ -109,8 +112,8 @@ class Host:
         """Whether C may call back, so that it is to be called through this."""
 
     def now(self) -> int:
-        """What the store's clock says."""
-        return time.time_ns() if self.clock is None else int(self.clock.now_ns(None))
+        """What the store's clock says, or raises."""
+        return self._now().__index__()
 
     def call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Calls into C, then raises what its status, or a callback meanwhile, says."""
@@ -135,6 +138,8 @@ class Host:
         failures = getattr(self._local, "failures", None)
         if failures is not None:
             failures.setdefault(code, error)
+        elif not (isinstance(error, HostError) and error.code in _ANSWERS):
+            _tell_of(error)
 
     def _failed(self, error: BaseException) -> int:
         code = error.code if isinstance(error, HostError) else _OTHER
@@ -173,8 +178,9 @@ class Host:
             try:
                 if items_ready is not None:
                     items_ready()
-            except ClosedError:
-                pass
+            except ClosedError as error:
+                if error.reason is not Status.CLOSED:
+                    raise  # to sys.unraisablehook, by ctypes
 
         table = _abi.Runner(items_ready=_abi.ITEMS_READY(ready))
         self._traces.append(table)
@@ -298,6 +304,15 @@ class Host:
             commit=_abi.COMMIT(self._safe(commit)),
             rollback=_abi.ROLLBACK(self._safe(rollback)),
         )
+
+
+def _tell_of(error: BaseException) -> None:
+    """Hands it to `sys.unraisablehook`. Only C can make what that takes, so ctypes is to do it."""
+
+    def raised_in_a_callback(_context: Optional[int]) -> None:
+        raise error
+
+    _abi.ITEMS_READY(raised_in_a_callback)(None)
 
 
 def _step(found: Any) -> Step:

@@ -348,7 +348,8 @@ class Store(Credentials, Accounts, Backups):
     def close(self) -> None:
         """Refuses further calls, waits for those in flight, rolls back open batches and wipes.
 
-        Closing twice is fine. Called from a callback, it takes effect when the outer call returns.
+        Closing twice is fine. Called from a callback, it takes effect when the outer call returns;
+        from `items_ready`, when that has returned and nobody else is in a call.
         """
         self._handle.close()
         self._finalizer.detach()
@@ -566,10 +567,12 @@ class Store(Credentials, Accounts, Backups):
         """Has a thread of the library run what is due, until `stop_runner` or `close`.
 
         It calls `items_ready` when items can be taken: take until there are none, there or
-        elsewhere. What that raises is printed, as the thread has nobody to raise it to. ExistsError:
-        there is one. With a `clock` of the host it looks after each `nudge` and commit only.
+        elsewhere. What that raises, or another callback on that thread, goes to
+        `sys.unraisablehook`, which prints it, as nobody is there to raise it to; but it may go on
+        after the store was closed (`CLOSED`). ExistsError: there is one. With a `clock` of the host it looks after each `nudge` and commit only.
         """
-        table = self._handle.host.runner_table(items_ready)
+        visit = None if items_ready is None else partial(self._handle.visit, items_ready)
+        table = self._handle.host.runner_table(visit)
         self._handle.call(library.pawl_store_start_runner, table)
 
     def stop_runner(self) -> None:
