@@ -375,6 +375,30 @@ import Testing
         #expect(operation > 40 && bodies.count > 10)
     }
 
+    /// Keys that the server still hands out can be read, whatever is wanted of the next package.
+    @Test(arguments: [0, 1] as [UInt32])
+    func fewerKeysEraseNone(_ pool: UInt32) throws {
+        let store = try openStore(on: MemoryStorage())
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        _ = try store.runAll()
+        try settle(store, #require(requests(store).first))
+        var fewer = small
+        fewer.pool = pool
+        fewer.poolFloor = 0
+        try store.beginRotation(account, fewer)
+        for turn in 1...3 as ClosedRange<Int> {
+            try store.changeRotation(account) { $0.rotate(now: $1) }
+            _ = try store.runAll()
+            let counts = try Dictionary(
+                grouping: store.packages(account), by: { $0.oneTimeCount }
+            ).mapValues(\.count)
+            #expect(counts == [3: 1, pool: turn], "\(turn)")
+            let request = try #require(requests(store).first { $0.what == 2 })
+            try settle(store, request)
+        }
+    }
+
     @Test func whatTheServerServes() throws {
         let clock = ManualClock()
         let store = try openStore(on: MemoryStorage(), clock: clock)

@@ -291,7 +291,8 @@ extension Transaction {
         return keys
     }
 
-    /// At most five times as many private halves as the server has public ones: the oldest go first.
+    /// At most five times as many private halves as a server ever has public ones, however few are wanted by now: it still
+    /// hands out what it has. The oldest go first.
     fileprivate func evictKeys(
         of account: Identifier, _ rotation: Rotation, adding count: Int
     ) throws(Failure) {
@@ -304,8 +305,10 @@ extension Transaction {
                 return true
             }
         }
-        let room = max(5 * Int(rotation.options.pool) - count, 0)
-        for row in rows.prefix(max(rows.count - room, 0)) { delete(row) }
+        let room = 5 * PackageRecord.oneTimeLimit - count
+        guard rows.count > room else { return }
+        for row in rows.prefix(rows.count - room) { delete(row) }
+        try scheduleCheckpoint()
     }
 
     /// The host gave a request up.
