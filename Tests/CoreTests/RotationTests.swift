@@ -399,6 +399,47 @@ import Testing
         }
     }
 
+    /// A request that is damaged cannot be handed out: the same is asked for again, as if it had been given up.
+    @Test(arguments: [false, true]) func aDamagedRequestIsMadeAgain(_ isAcknowledged: Bool) throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        _ = try store.runAll()
+        func expectAgain(_ what: UInt32, after wait: Int64) throws {
+            let seqs = try store.keys(.item).map { row in
+                row.withBytes { $0.suffix(8).reduce(0 as UInt64) { $0 << 8 | UInt64($1) } }
+            }
+            let seq = try #require(seqs.first)
+            #expect(seqs.count == 1)
+            for row in try store.keys(.payload) { try store.damage(row) }
+            if isAcknowledged { try store.acknowledge([seq]) }
+            #expect(try requests(store).isEmpty)
+            clock.advance(wait - 1)
+            _ = try store.runAll()
+            #expect(try requests(store).isEmpty)
+            clock.advance(1)
+            _ = try store.runAll()
+            let found = try requests(store)
+            #expect(found.map(\.what) == [what])
+            let again = try #require(found.first)
+            #expect(again.seq > seq)
+            let served = try what == 4 ? store.packages(account).first?.bytes : nil
+            let body = try served ?? SecretBuffer(count: 0)
+            try store.answerRequest(again.seq, body: body.bytes)
+        }
+        try expectAgain(2, after: Backoff.hour)
+        #expect(try store.rotation(account).current != nil)
+        try store.changeRotation(account) { (rotation, _) in rotation.report(available: 0) }
+        _ = try store.runAll()
+        try expectAgain(3, after: Backoff.hour)
+        #expect(try store.rotation(account).available == 3)
+        clock.advance(try store.rotation(account).readbackAt - clock.now())
+        _ = try store.runAll()
+        try expectAgain(4, after: 7 * Self.day)
+        #expect(try store.rotation(account).readbackAt == clock.now() + 7 * Self.day)
+    }
+
     @Test func whatTheServerServes() throws {
         let clock = ManualClock()
         let store = try openStore(on: MemoryStorage(), clock: clock)

@@ -359,6 +359,12 @@ package struct Rotation {
         return (.readBack(finding), [])
     }
 
+    /// Whether the answer to a request would count.
+    package func awaits(_ seq: UInt64) -> Bool {
+        let asked = Asking.asked(seq: seq)
+        return staged?.asking == asked || batch?.asking == asked || readback == seq
+    }
+
     /// The host gave a request up: the same is asked for again when it had a rest.
     package mutating func gaveUp(_ seq: UInt64, now: Int64) {
         let again = Asking.again(at: Backoff.later(now, Self.rest))

@@ -311,12 +311,10 @@ extension Transaction {
         try scheduleCheckpoint()
     }
 
-    /// The host gave a request up.
-    func giveUp(_ item: OutboxItem, _ seq: UInt64) throws(Failure) {
-        guard item.lane.kind == .requests, item.what != Request.package.rawValue,
-            var rotation = try readableRotation(of: item.account)
-        else { return }
+    /// The host gave a request of an account up, or cannot get it.
+    func giveUp(_ seq: UInt64, of account: Identifier) throws(Failure) {
+        guard var rotation = try readableRotation(of: account), rotation.awaits(seq) else { return }
         rotation.gaveUp(seq, now: clock.now())
-        change(rotation, of: item.account)
+        change(rotation, of: account)
     }
 }
