@@ -239,6 +239,28 @@ import Testing
         #expect(draws == [6, 3_606, 7_206])
     }
 
+    /// What was fetched before a package was published says nothing about what is served since.
+    @Test func aReadBackFromBeforeAPublicationCountsForNothing() throws {
+        var world = try World(Rotation.Options())
+        try world.runDue()
+        world.answerAll()
+        let old = try #require(world.rotation.current?.id)
+        world.now = world.rotation.readbackAt
+        try world.runDue()
+        let seq = try #require(world.readback)
+        world.rotation.rotate(now: world.now)
+        try world.runDue()
+        world.answerAll()
+        #expect(world.rotation.current?.id != old)
+        let published = world.rotation
+        let heard = world.rotation.readBack(seq, .own(old, isKnown: true), now: world.now).heard
+        #expect(heard == .nothing)
+        #expect(try array(world.rotation.encoded()) == array(published.encoded()))
+        // It is asked anew at once.
+        world.runReadback()
+        #expect(world.readback ?? 0 > seq)
+    }
+
     @Test func cohortsSpread() throws {
         var times: Set<Int64> = []
         for number in 0..<100 as Range<UInt64> {
@@ -438,6 +460,30 @@ import Testing
         _ = try store.runAll()
         try expectAgain(4, after: 7 * Self.day)
         #expect(try store.rotation(account).readbackAt == clock.now() + 7 * Self.day)
+    }
+
+    /// Both are taken together, and the host does the one before it answers the other.
+    @Test func aReadBackThatCrossesAPublicationTellsNothing() throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        _ = try store.runAll()
+        try settle(store, #require(requests(store).first))
+        let old = try #require(store.packages(account).first)
+        clock.advance(try store.rotation(account).readbackAt - clock.now())
+        try store.changeRotation(account) { $0.rotate(now: $1) }
+        _ = try store.runAll()
+        let asked = try requests(store)
+        let publish = try #require(asked.first { $0.what == 2 })
+        let readBack = try #require(asked.first { $0.what == 4 })
+        try settle(store, publish)
+        try store.answerRequest(readBack.seq, body: old.bytes.bytes)
+        _ = try store.runAll()
+        let items = try store.takeItems(limit: 10, lease: 0)
+        #expect(items.map(\.item.what) == [4])
+        #expect(items.first?.seq ?? 0 > readBack.seq)
+        #expect(try store.packages(account).map(\.standing).last == .current)
     }
 
     @Test func whatTheServerServes() throws {

@@ -187,9 +187,7 @@ extension Store {
             if case .readBack(let finding?) = heard { try transaction.tell(finding, item.account) }
         } else {
             guard body.isEmpty else { throw .misuse(.size) }
-            if let dropped = rotation.answered(seq, now: now).dropped {
-                try transaction.settle(dropped)
-            }
+            for seq in rotation.answered(seq, now: now).dropped { try transaction.settle(seq) }
         }
         transaction.change(rotation, of: item.account)
     }
