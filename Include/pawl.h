@@ -800,9 +800,9 @@ pawl_status pawl_job_revive(pawl_store *store, uint32_t kind, const uint8_t subj
 #define PAWL_PUBLICATION_UNREADABLE 6 /* no package, or one that nobody signed */
 
 /* What leaves the library: written in the transaction that decided it, handed out at least once. Items of one lane
- * (the frames of a session that carry messages, those that carry none, the requests of an account, those of its backup, its
- * events) are
- * handed out in the order of `seq`, and a lane that is stuck holds up no other. */
+ * (the frames of a session that carry messages, those that carry none, the requests of an account to publish, all others
+ * that are not a backup's, those of its backup, its events) are handed out in the order of `seq`, and a lane that is stuck
+ * holds up no other. */
 typedef struct pawl_item {
     uint32_t struct_size;
     uint32_t kind;     /* PAWL_ITEM_* */

@@ -295,7 +295,7 @@ import Testing
     }
 
     private func requests(_ store: Store) throws -> [Request] {
-        try store.takeItems(limit: 100, lease: 1).filter { $0.item.lane.kind == .requests }.map {
+        try store.takeItems(limit: 100, lease: 1).filter { $0.item.lane.kind.isOfRequests }.map {
             Request(seq: $0.seq, what: $0.item.what, body: Array($0.item.body))
         }
     }
@@ -486,6 +486,65 @@ import Testing
         #expect(try store.packages(account).map(\.standing).last == .current)
     }
 
+    /// Requests of files in which all of an account were in one lane.
+    @Test func whatAnOlderPawlAskedForIsAnswered() throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        func moveToRequests() throws {
+            try store.transact(.write) { (transaction) throws(Failure) in
+                for kind in [RowKind.payload, .item, .ready] {
+                    var rows: [(row: RowKey, value: [UInt8])] = []
+                    try transaction.scanRaw(RowKey(kind)) { (row, value) throws(Failure) in
+                        rows.append((row, try transaction.contents(value, of: row)))
+                        return true
+                    }
+                    for (row, value) in rows {
+                        transaction.delete(row)
+                        var key = row.withBytes { [UInt8]($0) }
+                        var value = value
+                        let lane = kind == .item ? 1 : 17
+                        if kind == .payload { value[1] = 2 } else { key[lane] = 2 }
+                        var moved = RowKey(kind)
+                        for byte in key.dropFirst() { moved = moved.appending(byte) }
+                        let buffer = try SecretBuffer(count: value.count)
+                        buffer.mutableBytes.copyBytes(from: value)
+                        if kind == .payload {
+                            transaction.put(moved, buffer)
+                        } else {
+                            transaction.putRaw(moved, buffer)
+                        }
+                    }
+                }
+            }
+            #expect(try store.verify().isEmpty)
+        }
+        func takeMoved(_ what: UInt32) throws -> ItemRow {
+            try moveToRequests()
+            let items = try store.takeItems(limit: 10, lease: 1)
+            #expect(items.map(\.item.what) == [what])
+            #expect(items.map(\.item.lane.kind) == [.requests])
+            return try #require(items.first)
+        }
+        _ = try store.runAll()
+        // Given up in that lane, and made again in its own.
+        let first = try takeMoved(2)
+        #expect(try first.published(at: 0) != nil)
+        try store.acknowledge([first.seq])
+        clock.advance(Backoff.hour)
+        _ = try store.runAll()
+        try store.answerRequest(try takeMoved(2).seq, body: .empty)
+        #expect(try store.rotation(account).current != nil)
+        try store.changeRotation(account) { (rotation, _) in rotation.report(available: 0) }
+        _ = try store.runAll()
+        let keys = try takeMoved(3)
+        #expect(try keys.published(at: 2) != nil)
+        try store.answerRequest(keys.seq, body: .empty)
+        #expect(try store.rotation(account).available == 3)
+        #expect(try store.keys(.item, .payload, .ready).isEmpty)
+    }
+
     @Test func whatTheServerServes() throws {
         let clock = ManualClock()
         let store = try openStore(on: MemoryStorage(), clock: clock)
@@ -638,7 +697,7 @@ import Testing
     private func answerAll(_ store: Store, _ account: Identifier) throws -> Bool {
         let items = try store.takeItems(limit: 100, lease: 1)
         for item in items {
-            guard item.item.lane.kind == .requests else {
+            guard item.item.lane.kind.isOfRequests else {
                 try store.acknowledge([item.seq])
                 continue
             }
