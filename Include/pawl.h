@@ -896,7 +896,8 @@ pawl_status pawl_package_delete(pawl_store *store, const uint8_t account[PAWL_AC
 pawl_status pawl_view_package(const pawl_view *view, size_t row, pawl_package *package);
 
 /* What a PAWL_REQUEST_PUBLISH or _PUBLISH_KEYS item carries, by `index`: the package, if there is one, then its one-time keys,
- * whose lifetime is 0. PAWL_MISUSE_ROW behind the last, and for other items. Since ABI 1. */
+ * whose lifetime is 0, all as it was when the item was made. PAWL_MISUSE_ROW behind the last, and for other items. Since
+ * ABI 1. */
 pawl_status pawl_view_item_package(const pawl_view *view, size_t row, size_t index, pawl_package *package);
 
 /* Packages that come and go by themselves:
