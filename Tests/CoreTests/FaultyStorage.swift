@@ -30,6 +30,9 @@ final class FaultPlan: @unchecked Sendable {
     private let lock = NSLock()
     private var state: State
 
+    /// Called before each transaction that writes.
+    var onWrite: (() -> Void)?
+
     /// Without an operation, only counts.
     init(failing operation: Int? = nil, _ mode: Mode = .before) {
         state = State(operation: operation, mode: mode)
@@ -91,6 +94,7 @@ final class FaultyStorage: StoragePort {
 
     func begin(_ mode: TransactionMode) throws(Failure) {
         try step()
+        if mode == .write { plan.onWrite?() }
         try inner.begin(mode)
     }
 

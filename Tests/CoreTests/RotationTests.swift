@@ -184,6 +184,7 @@ import Testing
                 }
             ),
             ("rotate now", { $0.rotation.rotate(now: $0.now) }),
+            ("renew", { $0.rotation.renew(now: $0.now) }),
             (
                 "a year back",
                 {
@@ -259,6 +260,27 @@ import Testing
         // It is asked anew at once.
         world.runReadback()
         #expect(world.readback ?? 0 > seq)
+    }
+
+    /// What makes all packages stale makes the one that is on its way stale, too.
+    @Test func aStagedPackageThatIsStaleIsReplacedWhenItWasAnswered() throws {
+        var world = try World(Rotation.Options())
+        try world.runDue()
+        world.now += Self.day
+        world.rotation.renew(now: world.now)
+        // It is offered nevertheless: peers have none yet.
+        #expect(world.rotation.rotationTask(now: world.now).task == nil)
+        world.answerAll()
+        #expect(world.rotation.current != nil && world.rotation.rotateAt <= world.now)
+        try world.runDue()
+        #expect(world.drawn == 2)
+        world.answerAll()
+        #expect(world.rotation.rotateAt == world.now + 30 * Self.day)
+        // Without one on its way: at once.
+        world.now += Self.day
+        world.rotation.renew(now: world.now)
+        try world.runDue()
+        #expect(world.drawn == 3)
     }
 
     @Test func cohortsSpread() throws {
@@ -543,6 +565,35 @@ import Testing
         try store.answerRequest(keys.seq, body: .empty)
         #expect(try store.rotation(account).available == 3)
         #expect(try store.keys(.item, .payload, .ready).isEmpty)
+    }
+
+    /// Other options while a package is being drawn: what is staged is what was wanted last.
+    @Test func whatIsDrawnIsWhatIsWantedByThen() throws {
+        let data = MemoryStorage()
+        let plan = FaultPlan()
+        let store = try openStore(on: FaultyStorage(data, plan))
+        let other = try openStore(on: data.sibling())
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        var wanted = small
+        var changes = 0
+        plan.onWrite = {
+            guard let found = try? other.rotation(account), found.staged == nil else {
+                return
+            }
+            wanted.pool += 1
+            wanted.lifetime -= Self.day
+            if (try? other.beginRotation(account, wanted)) != nil { changes += 1 }
+        }
+        _ = try store.runAll()
+        plan.onWrite = nil
+        #expect(changes > 0)
+        let rotation = try store.rotation(account)
+        #expect(rotation.options == wanted && rotation.staged?.oneTime == wanted.pool)
+        let package = try #require(store.packages(account).first)
+        #expect(package.oneTimeCount == wanted.pool)
+        #expect(package.notAfter - package.created == wanted.lifetime)
+        #expect(try store.packages(account).count == 1)
     }
 
     @Test func whatTheServerServes() throws {

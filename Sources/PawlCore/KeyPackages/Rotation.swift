@@ -388,6 +388,12 @@ package struct Rotation {
     /// Now, unless one is on its way.
     package mutating func rotate(now: Int64) { rotateAt = min(rotateAt, now) }
 
+    /// What all packages carry has changed: now, and one that is on its way is replaced when it was answered for.
+    package mutating func renew(now: Int64) {
+        rotate(now: now)
+        if let staged { self.staged?.rotateAt = min(staged.rotateAt, now) }
+    }
+
     /// What the server says that it still has.
     package mutating func report(available: UInt32) {
         if current != nil { self.available = available }

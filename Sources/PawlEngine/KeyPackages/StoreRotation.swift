@@ -65,10 +65,10 @@ extension Store {
             let (task, expired) = rotation.task(of: due.job.kind, now: now)
             if expired { try transaction.tell(.expired, account) }
             if let task {
-                if task != foreseen {
+                let wanted = try plannedDraft(task, rotation.options, account, transaction)
+                if let wanted, task != foreseen || !wanted.isLike(plan) {
                     // Another has changed what is wanted: what was drawn is of no use.
-                    let plan = try plannedDraft(task, rotation.options, account, transaction)
-                    draft = try plan?.draw(now: now)
+                    draft = try wanted.draw(now: now)
                 }
                 try carryOut(task, draft, &rotation, account, transaction)
             }
@@ -231,6 +231,11 @@ private struct PlannedDraft {
     let lifetime: Int64
     let first: UInt32
     let count: UInt32
+
+    /// Of the same task.
+    func isLike(_ other: PlannedDraft?) -> Bool {
+        suites == other?.suites && lifetime == other?.lifetime && count == other?.count
+    }
 
     func draw(now: Int64) throws(Failure) -> PackageDraft {
         if let package {
