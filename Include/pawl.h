@@ -801,9 +801,9 @@ pawl_status pawl_job_revive(pawl_store *store, uint32_t kind, const uint8_t subj
 #define PAWL_PUBLICATION_UNREADABLE 6 /* no package, or one that nobody signed */
 
 /* What leaves the library: written in the transaction that decided it, handed out at least once. Items of one lane
- * (the frames of a session that carry messages, those that carry none, the requests of an account, those of its backup, its
- * events) are
- * handed out in the order of `seq`, and a lane that is stuck holds up no other. */
+ * (the frames of a session that carry messages, those that carry none, the requests of an account to publish, all others
+ * that are not a backup's, those of its backup, its events) are handed out in the order of `seq`, and a lane that is stuck
+ * holds up no other. */
 typedef struct pawl_item {
     uint32_t struct_size;
     uint32_t kind;     /* PAWL_ITEM_* */
@@ -897,7 +897,8 @@ pawl_status pawl_package_delete(pawl_store *store, const uint8_t account[PAWL_AC
 pawl_status pawl_view_package(const pawl_view *view, size_t row, pawl_package *package);
 
 /* What a PAWL_REQUEST_PUBLISH or _PUBLISH_KEYS item carries, by `index`: the package, if there is one, then its one-time keys,
- * whose lifetime is 0. PAWL_MISUSE_ROW behind the last, and for other items. Since ABI 1. */
+ * whose lifetime is 0, all as it was when the item was made. PAWL_MISUSE_ROW behind the last, and for other items. Since
+ * ABI 1. */
 pawl_status pawl_view_item_package(const pawl_view *view, size_t row, size_t index, pawl_package *package);
 
 /* Packages that come and go by themselves:

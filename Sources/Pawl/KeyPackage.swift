@@ -41,7 +41,7 @@ public struct KeyPackage: Sendable, Hashable, Identifiable {
     public let notBefore: Timestamp
     /// Until when peers take it.
     public let notAfter: Timestamp
-    /// How many of its one-time keys nobody has used yet; 0 in an ``Item``.
+    /// How many of its one-time keys nobody has used yet.
     public let oneTimeKeyCount: Int
     /// Where it is on its way; nil for something that this version does not know.
     public let state: State?

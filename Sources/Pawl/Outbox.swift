@@ -4,8 +4,9 @@ import CPawl
 /// once.
 ///
 /// Items wait in lanes: the frames of a session that carry messages, those that carry none, the
-/// requests of an account, those of its backup, its events. In each they are handed out in the order of their ids, and a
-/// lane that is stuck holds up no other.
+/// requests of an account to publish, all others that are not a backup's, those of its backup, its
+/// events. In each they are handed out in the order of their ids, and a lane that is stuck holds up
+/// no other.
 public struct Item: Sendable, Hashable, Identifiable {
     /// What the host has to do.
     public enum Content: Sendable, Hashable {

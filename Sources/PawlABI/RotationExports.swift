@@ -72,6 +72,9 @@ public func pawl_view_item_package(
         package.state = UInt32(PAWL_PACKAGE_STAGED)
         copy(found.id, to: &package.id)
         package.key_id = found.number ?? 0
+        if found.number == nil {
+            package.one_time_count = UInt32(truncatingIfNeeded: rows[row].item.count)
+        }
         package.not_before_ns = Store.nanoseconds(found.notBefore)
         package.not_after_ns = Store.nanoseconds(found.notAfter)
         package.remove_ns = CredentialRules.never

@@ -195,7 +195,7 @@ private func number(_ kind: UnfinishedRow.Kind) -> UInt32 {
 private func number(_ kind: OutboxLane.Kind) -> UInt32 {
     switch kind {
     case .frames, .control: UInt32(PAWL_ITEM_FRAME)
-    case .requests, .backup: UInt32(PAWL_ITEM_REQUEST)
+    case .requests, .publishing, .backup: UInt32(PAWL_ITEM_REQUEST)
     case .events: UInt32(PAWL_ITEM_EVENT)
     }
 }

@@ -1273,6 +1273,7 @@ static void rotation_calls(void *unused) {
         DONE(pawl_view_item_package(asked, 0, i, &package));
         CHECK(package.kind == (i == 0 ? PAWL_PACKAGE : PAWL_PACKAGE_ONE_TIME) && package.key_id == i);
         CHECK(package.bytes_size > 0 && package.state == PAWL_PACKAGE_STAGED);
+        CHECK(package.one_time_count == (i == 0 ? 2 : 0));
     }
     const size_t behind[] = {3, 4, 10000, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX / 64, SIZE_MAX / 16};
     for (size_t i = 0; i < sizeof behind / sizeof *behind; i++) {

@@ -32,6 +32,9 @@ final class FaultPlan: @unchecked Sendable {
     /// Called before a transaction begins, by whoever begins it.
     var onBegin: (TransactionMode) -> Void = { _ in }
 
+    /// Called before each transaction that writes.
+    var onWrite: (() -> Void)?
+
     /// Without an operation, only counts.
     init(failing operation: Int? = nil, _ mode: Mode = .before) {
         state = State(operation: operation, mode: mode)
@@ -94,6 +97,7 @@ final class FaultyStorage: StoragePort {
     func begin(_ mode: TransactionMode) throws(Failure) {
         plan.onBegin(mode)
         try step()
+        if mode == .write { plan.onWrite?() }
         try inner.begin(mode)
     }
 

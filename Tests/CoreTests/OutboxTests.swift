@@ -189,16 +189,21 @@ import Testing
         }
     }
 
-    /// Who answers a request goes by its number, and is heard in its lane alone. One of a newer Pawl may be in either.
+    /// Who answers a request goes by its number, and is heard in its lane alone. One of a newer Pawl may be in any.
     @Test func requestsStayInTheirLanes() throws {
         let account = Self.identifier(1)
         try Self.withPeer { peer in
             for what in UInt32(0)...13 {
                 let isOfBackup = (5...12).contains(what)
+                let isPublishing = what == 2 || what == 3
                 let request = OutboxItem.request(what, account: account, session: nil, peer: peer)
-                let backup = OutboxItem.backup(what, count: 1, account: account, body: .empty)
-                for (item, fits) in [(request, !isOfBackup), (backup, what > 4)] {
-                    let buffer = try item.encoded(created: 0)
+                #expect(request.lane.kind == (isPublishing ? .publishing : .requests))
+                for (lane, fits) in [
+                    // Of older files, too: publishing once was a request like any other.
+                    (2, !isOfBackup), (5, what > 4), (6, isPublishing || what > 12),
+                ] as [(UInt8, Bool)] {
+                    let buffer = try request.encoded(created: 0)
+                    buffer.mutableBytes[1] = lane
                     if fits {
                         #expect(try OutboxItem(decoding: buffer).what == what)
                     } else {
@@ -207,6 +212,8 @@ import Testing
                         }
                     }
                 }
+                let backup = OutboxItem.backup(what, count: 1, account: account, body: .empty)
+                #expect(backup.lane.kind == .backup)
             }
         }
     }
@@ -311,6 +318,36 @@ import Testing
         clock.advance(Self.second)
         #expect(try Self.take(store) == ["a1", "a2"])
         #expect(throws: Failure.misuse(.time)) { try store.failItem(1, retry: -1) }
+    }
+
+    /// A server that is down, or a read back that takes long, keeps nobody from publishing.
+    @Test func publishingWaitsForNoOtherRequest() throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        try Self.withPeer { peer in
+            try store.transact(.write) { (transaction) throws(Failure) in
+                for what in [4, 1, 3, 2] as [UInt32] {
+                    _ = try transaction.enqueue(
+                        .request(what, account: Self.identifier(1), session: nil, peer: peer))
+                }
+            }
+        }
+        func take() throws -> [UInt32] {
+            try store.takeItems(limit: 10, lease: 0).map(\.item.what)
+        }
+        #expect(try take() == [4, 1, 3, 2])
+        try store.failItem(1, retry: 24 * Backoff.hour)
+        clock.advance(Backoff.minute)
+        #expect(try take() == [3, 2])
+        // Keys go with the package that is there, so they keep their order.
+        try store.failItem(3, retry: Backoff.hour)
+        clock.advance(Backoff.minute)
+        #expect(try take() == [])
+        clock.advance(24 * Backoff.hour)
+        #expect(try take() == [3, 2, 4, 1])
+        try Self.expectConsistent(store)
+        try store.acknowledge([1, 2, 3, 4])
+        #expect(try rows(store, .item, .payload, .ready) == 0)
     }
 
     @Test func withoutATimeAFailedItemWaitsEverLonger() throws {

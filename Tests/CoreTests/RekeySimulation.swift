@@ -558,7 +558,7 @@ final class RekeySimulation {
             case .events:
                 try told(host, row)
                 done.append(row.seq)
-            case .requests, .backup: done.append(row.seq)
+            case .requests, .publishing, .backup: done.append(row.seq)
             }
         }
         if !done.isEmpty { _ = try attempt(host) { try $0.acknowledge(done) } }

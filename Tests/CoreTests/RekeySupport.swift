@@ -104,7 +104,7 @@ final class Side {
             switch row.item.lane.kind {
             case .frames, .control: frames.append((row.item.count, Array(row.item.body)))
             case .events: events.append((row.item.what, row.item.count))
-            case .requests, .backup: break
+            case .requests, .publishing, .backup: break
             }
         }
         if !rows.isEmpty { try store.acknowledge(rows.map { $0.seq }) }

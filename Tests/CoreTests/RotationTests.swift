@@ -184,6 +184,7 @@ import Testing
                 }
             ),
             ("rotate now", { $0.rotation.rotate(now: $0.now) }),
+            ("renew", { $0.rotation.renew(now: $0.now) }),
             (
                 "a year back",
                 {
@@ -239,6 +240,49 @@ import Testing
         #expect(draws == [6, 3_606, 7_206])
     }
 
+    /// What was fetched before a package was published says nothing about what is served since.
+    @Test func aReadBackFromBeforeAPublicationCountsForNothing() throws {
+        var world = try World(Rotation.Options())
+        try world.runDue()
+        world.answerAll()
+        let old = try #require(world.rotation.current?.id)
+        world.now = world.rotation.readbackAt
+        try world.runDue()
+        let seq = try #require(world.readback)
+        world.rotation.rotate(now: world.now)
+        try world.runDue()
+        world.answerAll()
+        #expect(world.rotation.current?.id != old)
+        let published = world.rotation
+        let heard = world.rotation.readBack(seq, .own(old, isKnown: true), now: world.now).heard
+        #expect(heard == .nothing)
+        #expect(try array(world.rotation.encoded()) == array(published.encoded()))
+        // It is asked anew at once.
+        world.runReadback()
+        #expect(world.readback ?? 0 > seq)
+    }
+
+    /// What makes all packages stale makes the one that is on its way stale, too.
+    @Test func aStagedPackageThatIsStaleIsReplacedWhenItWasAnswered() throws {
+        var world = try World(Rotation.Options())
+        try world.runDue()
+        world.now += Self.day
+        world.rotation.renew(now: world.now)
+        // It is offered nevertheless: peers have none yet.
+        #expect(world.rotation.rotationTask(now: world.now).task == nil)
+        world.answerAll()
+        #expect(world.rotation.current != nil && world.rotation.rotateAt <= world.now)
+        try world.runDue()
+        #expect(world.drawn == 2)
+        world.answerAll()
+        #expect(world.rotation.rotateAt == world.now + 30 * Self.day)
+        // Without one on its way: at once.
+        world.now += Self.day
+        world.rotation.renew(now: world.now)
+        try world.runDue()
+        #expect(world.drawn == 3)
+    }
+
     @Test func cohortsSpread() throws {
         var times: Set<Int64> = []
         for number in 0..<100 as Range<UInt64> {
@@ -273,7 +317,7 @@ import Testing
     }
 
     private func requests(_ store: Store) throws -> [Request] {
-        try store.takeItems(limit: 100, lease: 1).filter { $0.item.lane.kind == .requests }.map {
+        try store.takeItems(limit: 100, lease: 1).filter { $0.item.lane.kind.isOfRequests }.map {
             Request(seq: $0.seq, what: $0.item.what, body: Array($0.item.body))
         }
     }
@@ -373,6 +417,183 @@ import Testing
             if !hasCrashed { break }
         }
         #expect(operation > 40 && bodies.count > 10)
+    }
+
+    /// Keys that the server still hands out can be read, whatever is wanted of the next package.
+    @Test(arguments: [0, 1] as [UInt32])
+    func fewerKeysEraseNone(_ pool: UInt32) throws {
+        let store = try openStore(on: MemoryStorage())
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        _ = try store.runAll()
+        try settle(store, #require(requests(store).first))
+        var fewer = small
+        fewer.pool = pool
+        fewer.poolFloor = 0
+        try store.beginRotation(account, fewer)
+        for turn in 1...3 as ClosedRange<Int> {
+            try store.changeRotation(account) { $0.rotate(now: $1) }
+            _ = try store.runAll()
+            let counts = try Dictionary(
+                grouping: store.packages(account), by: { $0.oneTimeCount }
+            ).mapValues(\.count)
+            #expect(counts == [3: 1, pool: turn], "\(turn)")
+            let request = try #require(requests(store).first { $0.what == 2 })
+            try settle(store, request)
+        }
+    }
+
+    /// A request that is damaged cannot be handed out: the same is asked for again, as if it had been given up.
+    @Test(arguments: [false, true]) func aDamagedRequestIsMadeAgain(_ isAcknowledged: Bool) throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        _ = try store.runAll()
+        func expectAgain(_ what: UInt32, after wait: Int64) throws {
+            let seqs = try store.keys(.item).map { row in
+                row.withBytes { $0.suffix(8).reduce(0 as UInt64) { $0 << 8 | UInt64($1) } }
+            }
+            let seq = try #require(seqs.first)
+            #expect(seqs.count == 1)
+            for row in try store.keys(.payload) { try store.damage(row) }
+            if isAcknowledged { try store.acknowledge([seq]) }
+            #expect(try requests(store).isEmpty)
+            clock.advance(wait - 1)
+            _ = try store.runAll()
+            #expect(try requests(store).isEmpty)
+            clock.advance(1)
+            _ = try store.runAll()
+            let found = try requests(store)
+            #expect(found.map(\.what) == [what])
+            let again = try #require(found.first)
+            #expect(again.seq > seq)
+            let served = try what == 4 ? store.packages(account).first?.bytes : nil
+            let body = try served ?? SecretBuffer(count: 0)
+            try store.answerRequest(again.seq, body: body.bytes)
+        }
+        try expectAgain(2, after: Backoff.hour)
+        #expect(try store.rotation(account).current != nil)
+        try store.changeRotation(account) { (rotation, _) in rotation.report(available: 0) }
+        _ = try store.runAll()
+        try expectAgain(3, after: Backoff.hour)
+        #expect(try store.rotation(account).available == 3)
+        clock.advance(try store.rotation(account).readbackAt - clock.now())
+        _ = try store.runAll()
+        try expectAgain(4, after: 7 * Self.day)
+        #expect(try store.rotation(account).readbackAt == clock.now() + 7 * Self.day)
+    }
+
+    /// Both are taken together, and the host does the one before it answers the other.
+    @Test func aReadBackThatCrossesAPublicationTellsNothing() throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        _ = try store.runAll()
+        try settle(store, #require(requests(store).first))
+        let old = try #require(store.packages(account).first)
+        clock.advance(try store.rotation(account).readbackAt - clock.now())
+        try store.changeRotation(account) { $0.rotate(now: $1) }
+        _ = try store.runAll()
+        let asked = try requests(store)
+        let publish = try #require(asked.first { $0.what == 2 })
+        let readBack = try #require(asked.first { $0.what == 4 })
+        try settle(store, publish)
+        try store.answerRequest(readBack.seq, body: old.bytes.bytes)
+        _ = try store.runAll()
+        let items = try store.takeItems(limit: 10, lease: 0)
+        #expect(items.map(\.item.what) == [4])
+        #expect(items.first?.seq ?? 0 > readBack.seq)
+        #expect(try store.packages(account).map(\.standing).last == .current)
+    }
+
+    /// Requests of files in which all of an account were in one lane.
+    @Test func whatAnOlderPawlAskedForIsAnswered() throws {
+        let clock = ManualClock()
+        let store = try openStore(on: MemoryStorage(), clock: clock)
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        func moveToRequests() throws {
+            try store.transact(.write) { (transaction) throws(Failure) in
+                for kind in [RowKind.payload, .item, .ready] {
+                    var rows: [(row: RowKey, value: [UInt8])] = []
+                    try transaction.scanRaw(RowKey(kind)) { (row, value) throws(Failure) in
+                        rows.append((row, try transaction.contents(value, of: row)))
+                        return true
+                    }
+                    for (row, value) in rows {
+                        transaction.delete(row)
+                        var key = row.withBytes { [UInt8]($0) }
+                        var value = value
+                        let lane = kind == .item ? 1 : 17
+                        if kind == .payload { value[1] = 2 } else { key[lane] = 2 }
+                        var moved = RowKey(kind)
+                        for byte in key.dropFirst() { moved = moved.appending(byte) }
+                        let buffer = try SecretBuffer(count: value.count)
+                        buffer.mutableBytes.copyBytes(from: value)
+                        if kind == .payload {
+                            transaction.put(moved, buffer)
+                        } else {
+                            transaction.putRaw(moved, buffer)
+                        }
+                    }
+                }
+            }
+            #expect(try store.verify().isEmpty)
+        }
+        func takeMoved(_ what: UInt32) throws -> ItemRow {
+            try moveToRequests()
+            let items = try store.takeItems(limit: 10, lease: 1)
+            #expect(items.map(\.item.what) == [what])
+            #expect(items.map(\.item.lane.kind) == [.requests])
+            return try #require(items.first)
+        }
+        _ = try store.runAll()
+        // Given up in that lane, and made again in its own.
+        let first = try takeMoved(2)
+        #expect(try first.published(at: 0) != nil)
+        try store.acknowledge([first.seq])
+        clock.advance(Backoff.hour)
+        _ = try store.runAll()
+        try store.answerRequest(try takeMoved(2).seq, body: .empty)
+        #expect(try store.rotation(account).current != nil)
+        try store.changeRotation(account) { (rotation, _) in rotation.report(available: 0) }
+        _ = try store.runAll()
+        let keys = try takeMoved(3)
+        #expect(try keys.published(at: 2) != nil)
+        try store.answerRequest(keys.seq, body: .empty)
+        #expect(try store.rotation(account).available == 3)
+        #expect(try store.keys(.item, .payload, .ready).isEmpty)
+    }
+
+    /// Other options while a package is being drawn: what is staged is what was wanted last.
+    @Test func whatIsDrawnIsWhatIsWantedByThen() throws {
+        let data = MemoryStorage()
+        let plan = FaultPlan()
+        let store = try openStore(on: FaultyStorage(data, plan))
+        let other = try openStore(on: data.sibling())
+        let account = try withText("ada") { try store.createAccount(named: $0) }
+        try store.beginRotation(account, small)
+        var wanted = small
+        var changes = 0
+        plan.onWrite = {
+            guard let found = try? other.rotation(account), found.staged == nil else {
+                return
+            }
+            wanted.pool += 1
+            wanted.lifetime -= Self.day
+            if (try? other.beginRotation(account, wanted)) != nil { changes += 1 }
+        }
+        _ = try store.runAll()
+        plan.onWrite = nil
+        #expect(changes > 0)
+        let rotation = try store.rotation(account)
+        #expect(rotation.options == wanted && rotation.staged?.oneTime == wanted.pool)
+        let package = try #require(store.packages(account).first)
+        #expect(package.oneTimeCount == wanted.pool)
+        #expect(package.notAfter - package.created == wanted.lifetime)
+        #expect(try store.packages(account).count == 1)
     }
 
     @Test func whatTheServerServes() throws {
@@ -527,7 +748,7 @@ import Testing
     private func answerAll(_ store: Store, _ account: Identifier) throws -> Bool {
         let items = try store.takeItems(limit: 100, lease: 1)
         for item in items {
-            guard item.item.lane.kind == .requests else {
+            guard item.item.lane.kind.isOfRequests else {
                 try store.acknowledge([item.seq])
                 continue
             }

@@ -646,6 +646,26 @@ import Testing
         }
         let account = try withText("ada") { try store.createAccount(named: $0) }
         try expectOne("account") { try store.deleteAccount(account) }
+        try expectOne("one-time keys that piled up") { try pileUpKeys(store) }
+    }
+
+    /// Has a server ask for one-time keys until the first that it got are erased here.
+    private func pileUpKeys(_ store: Store) throws {
+        let account = try withText("eve") { try store.createAccount(named: $0) }
+        var options = Rotation.Options()
+        options.pool = 500
+        try store.beginRotation(account, options)
+        for turn in 1...6 as ClosedRange<Int> {
+            #expect(try due(store, .checkpoint) == nil)
+            _ = try store.runAll()
+            let count = try store.packages(account).first?.oneTimeCount ?? 0
+            #expect(count == min(turn * 500, 2_500))
+            for item in try store.takeItems(limit: 10, lease: 0) {
+                try store.answerRequest(item.seq, body: .empty)
+            }
+            try store.changeRotation(account) { (rotation, _) in rotation.report(available: 0) }
+        }
+        try store.changeRotation(account) { (rotation, _) in rotation.report(available: 500) }
     }
 
     /// What is erased while a checkpoint is under way may have come too late for it.

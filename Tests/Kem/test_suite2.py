@@ -11,8 +11,10 @@ from typing import Any, Callable, Iterator, Optional, Tuple
 import pytest
 from nacl import bindings
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "Oracle")]
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "Oracle"), str(HERE.parents[1] / "Bindings" / "Python" / "src")]
 
+import pawl  # noqa: E402
 import wire  # noqa: E402
 from test_wire import KINDS, Oracle, Talk, World, answer_to, invite  # noqa: E402
 from wire import Refused  # noqa: E402
@@ -115,6 +117,32 @@ def test_rekeying(world: World, kinds: Tuple[str, str]) -> None:
     talk.settle()
     assert talk.epochs() == (5, 5)
     talk.works()
+
+
+def test_a_package_of_other_suites_is_replaced_also_on_its_way() -> None:
+    now = 1_800_000_000 * 10**9
+    with pawl.Store.memory(key=pawl.RawKey(bytes(32)), clock=lambda: now) as store:
+        account = store.create_account("ada")
+        store.begin_rotation(account)
+
+        def suites() -> bytes:
+            while store.run_due():
+                pass
+            (item,) = store.take()
+            package = wire.read_packages(item.packages[0].data)[0]
+            store.answer(item.seq, b"")
+            return bytes(package.suites)
+
+        while store.run_due():
+            pass
+        store.set_min_suite(account, pawl.Suite.XWING)
+        assert suites() == b"\x01\x02", "it is offered: peers have none yet"
+        assert store.rotation(account).rotate_ns <= now
+        assert suites() == b"\x02"
+        assert store.rotation(account).rotate_ns > now
+        store.set_min_suite(account, pawl.Suite.X25519)
+        assert suites() == b"\x01\x02"
+        assert store.take() == []
 
 
 @pytest.mark.parametrize("one_time", [0, 1])

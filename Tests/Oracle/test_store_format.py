@@ -170,7 +170,7 @@ NOW = 1_800_000_000 * 10**9
 SECOND = 10**9
 DAY = 86_400 * SECOND
 NOBODY = bytes(16)
-FRAMES, REQUESTS, EVENTS = b"\x01", b"\x02", b"\x03"
+FRAMES, REQUESTS, EVENTS, PUBLISHING = b"\x01", b"\x02", b"\x03", b"\x06"
 IDENTITY_CHANGED, LOST, DESYNCHRONIZED, SETUP_EXPIRED = 1, 2, 3, 4
 UNSENT = 9
 PUBLISH, PUBLISH_KEYS, READ_BACK = 2, 3, 4
@@ -417,7 +417,8 @@ def test_the_oracle_reads_a_rotation(world: World, tmp_path: Path) -> None:
     def request(records: Records, item: pawl.Item, what: int) -> SimpleNamespace:
         found = the(records[0x42], number=item.seq)
         me = store.account(bob).identity
-        assert (found.lane, found.what, found.session) == (REQUESTS + bob, what, NOBODY)
+        lane = REQUESTS if what == READ_BACK else PUBLISHING
+        assert (found.lane, found.what, found.session) == (lane + bob, what, NOBODY)
         assert (found.signing, found.agreement, found.name.decode()) == (
             me.signing_key, me.agreement_key, me.name)
         return found

@@ -298,10 +298,12 @@ package struct Rotation {
         case readBack(Finding?)
     }
 
-    /// What is staged is published. Answers the request for one-time keys of the package that is over.
-    private mutating func publish(_ staged: Staged, now: Int64) -> UInt64? {
-        var dropped: UInt64?
-        if let batch, case .asked(let seq) = batch.asking { dropped = seq }
+    /// What is staged is published. Answers the requests that are over with that: for one-time keys of the package before
+    /// it, and to read back, since what was fetched meanwhile may be either. That is asked anew: its time has passed.
+    private mutating func publish(_ staged: Staged, now: Int64) -> [UInt64] {
+        var dropped: [UInt64] = []
+        if let batch, case .asked(let seq) = batch.asking { dropped.append(seq) }
+        if let readback { dropped.append(readback) }
         if let current { supersede(current.id, current.notAfter) }
         for place in superseded.indices {
             let end = Backoff.later(now, options.keep)
@@ -312,21 +314,22 @@ package struct Rotation {
         available = staged.oneTime
         nextKey = staged.oneTime + 1
         batch = nil
+        readback = nil
         self.staged = nil
         return dropped
     }
 
     /// The host did what a request asked for.
-    package mutating func answered(_ seq: UInt64, now: Int64) -> (heard: Heard, dropped: UInt64?) {
+    package mutating func answered(_ seq: UInt64, now: Int64) -> (heard: Heard, dropped: [UInt64]) {
         if let staged, staged.asking == .asked(seq: seq) {
             return (.published, publish(staged, now: now))
         }
         if let batch, batch.asking == .asked(seq: seq) {
             available = min(batch.count, UInt32.max - available) + available
             self.batch = nil
-            return (.keysPublished, nil)
+            return (.keysPublished, [])
         }
-        return (.nothing, nil)
+        return (.nothing, [])
     }
 
     /// The host looked at what the server has.
@@ -346,8 +349,7 @@ package struct Rotation {
             guard let staged else { return (.nothing, []) }
             var dropped: [UInt64] = []
             if case .asked(let seq) = staged.asking { dropped.append(seq) }
-            if let seq = publish(staged, now: now) { dropped.append(seq) }
-            return (.published, dropped)
+            return (.published, dropped + publish(staged, now: now))
         case .own(let id, isKnown: true) where id == current?.id:
             guard let current, now >= current.notAfter else { return (.readBack(nil), []) }
             finding = .expired
@@ -357,6 +359,12 @@ package struct Rotation {
         }
         rotateAt = min(rotateAt, now)
         return (.readBack(finding), [])
+    }
+
+    /// Whether the answer to a request would count.
+    package func awaits(_ seq: UInt64) -> Bool {
+        let asked = Asking.asked(seq: seq)
+        return staged?.asking == asked || batch?.asking == asked || readback == seq
     }
 
     /// The host gave a request up: the same is asked for again when it had a rest.
@@ -379,6 +387,12 @@ package struct Rotation {
 
     /// Now, unless one is on its way.
     package mutating func rotate(now: Int64) { rotateAt = min(rotateAt, now) }
+
+    /// What all packages carry has changed: now, and one that is on its way is replaced when it was answered for.
+    package mutating func renew(now: Int64) {
+        rotate(now: now)
+        if let staged { self.staged?.rotateAt = min(staged.rotateAt, now) }
+    }
 
     /// What the server says that it still has.
     package mutating func report(available: UInt32) {

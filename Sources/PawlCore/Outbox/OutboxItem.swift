@@ -14,6 +14,12 @@ package struct OutboxLane: Hashable {
         case control = 4
         /// What an account's backup asks of its server: packages wait for none of it.
         case backup = 5
+        /// What an account has its own server serve: it waits for no other request. An older Pawl had that among
+        /// the requests.
+        case publishing = 6
+
+        /// Whether its items ask for what `Request` says.
+        package var isOfRequests: Bool { self == .requests || self == .publishing }
     }
     package static let size = 1 + Identifier.size
 
@@ -40,6 +46,13 @@ package enum Request: UInt32 {
     case publish = 2
     case publishKeys = 3
     case readBack = 4
+
+    fileprivate var lane: OutboxLane.Kind {
+        switch self {
+        case .package, .readBack: .requests
+        case .publish, .publishKeys: .publishing
+        }
+    }
 }
 
 /// The same of a backup.
@@ -105,8 +118,8 @@ package struct OutboxItem {
         peer: Identity, body: Bytes = .empty
     ) -> OutboxItem {
         OutboxItem(
-            OutboxLane(.requests, account), what: what, count: count, account: account,
-            session: session, peer: peer, body: body)
+            OutboxLane(Request(rawValue: what)?.lane ?? .requests, account), what: what,
+            count: count, account: account, session: session, peer: peer, body: body)
     }
 
     /// `count`: the request's number.
@@ -145,10 +158,12 @@ package struct OutboxItem {
         peer = name.isEmpty ? nil : try Identity(keys: keys, name: name)
         body = reader.rest()
         owner = buffer
-        // Each kind is answered in its own way; what is above both is a newer Pawl's.
+        // Each kind is answered in its own way; what is above all is a newer Pawl's.
         let isElsewhere =
             switch lane.kind {
             case .requests: BackupAsk(rawValue: what) != nil
+            case .publishing:
+                what <= BackupAsk.secret.rawValue && Request(rawValue: what)?.lane != lane.kind
             case .backup: what < BackupAsk.version.rawValue
             default: false
             }

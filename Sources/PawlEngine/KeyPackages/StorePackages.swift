@@ -77,9 +77,9 @@ extension Store {
             guard state.minSuite != suite else { return }
             state.minSuite = suite
             try transaction.put(.accountState(account), state.encoded())
-            // What is published offers what is not allowed any more.
+            // What is published, or about to be, does not offer what is wanted.
             guard var rotation = try transaction.readableRotation(of: account) else { return }
-            rotation.rotate(now: now())
+            rotation.renew(now: now())
             transaction.change(rotation, of: account)
         }
     }

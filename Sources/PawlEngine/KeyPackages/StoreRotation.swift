@@ -65,10 +65,10 @@ extension Store {
             let (task, expired) = rotation.task(of: due.job.kind, now: now)
             if expired { try transaction.tell(.expired, account) }
             if let task {
-                if task != foreseen {
+                let wanted = try plannedDraft(task, rotation.options, account, transaction)
+                if let wanted, task != foreseen || !wanted.isLike(plan) {
                     // Another has changed what is wanted: what was drawn is of no use.
-                    let plan = try plannedDraft(task, rotation.options, account, transaction)
-                    draft = try plan?.draw(now: now)
+                    draft = try wanted.draw(now: now)
                 }
                 try carryOut(task, draft, &rotation, account, transaction)
             }
@@ -187,9 +187,7 @@ extension Store {
             if case .readBack(let finding?) = heard { try transaction.tell(finding, item.account) }
         } else {
             guard body.isEmpty else { throw .misuse(.size) }
-            if let dropped = rotation.answered(seq, now: now).dropped {
-                try transaction.settle(dropped)
-            }
+            for seq in rotation.answered(seq, now: now).dropped { try transaction.settle(seq) }
         }
         transaction.change(rotation, of: item.account)
     }
@@ -233,6 +231,11 @@ private struct PlannedDraft {
     let lifetime: Int64
     let first: UInt32
     let count: UInt32
+
+    /// Of the same task.
+    func isLike(_ other: PlannedDraft?) -> Bool {
+        suites == other?.suites && lifetime == other?.lifetime && count == other?.count
+    }
 
     func draw(now: Int64) throws(Failure) -> PackageDraft {
         if let package {
@@ -291,7 +294,8 @@ extension Transaction {
         return keys
     }
 
-    /// At most five times as many private halves as the server has public ones: the oldest go first.
+    /// At most five times as many private halves as a server ever has public ones, however few are wanted by now: it still
+    /// hands out what it has. The oldest go first.
     fileprivate func evictKeys(
         of account: Identifier, _ rotation: Rotation, adding count: Int
     ) throws(Failure) {
@@ -304,16 +308,16 @@ extension Transaction {
                 return true
             }
         }
-        let room = max(5 * Int(rotation.options.pool) - count, 0)
-        for row in rows.prefix(max(rows.count - room, 0)) { delete(row) }
+        let room = 5 * PackageRecord.oneTimeLimit - count
+        guard rows.count > room else { return }
+        for row in rows.prefix(rows.count - room) { delete(row) }
+        try scheduleCheckpoint()
     }
 
-    /// The host gave a request up.
-    func giveUp(_ item: OutboxItem, _ seq: UInt64) throws(Failure) {
-        guard item.lane.kind == .requests, item.what != Request.package.rawValue,
-            var rotation = try readableRotation(of: item.account)
-        else { return }
+    /// The host gave a request of an account up, or cannot get it.
+    func giveUp(_ seq: UInt64, of account: Identifier) throws(Failure) {
+        guard var rotation = try readableRotation(of: account), rotation.awaits(seq) else { return }
         rotation.gaveUp(seq, now: clock.now())
-        change(rotation, of: item.account)
+        change(rotation, of: account)
     }
 }

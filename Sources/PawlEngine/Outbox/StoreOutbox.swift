@@ -39,7 +39,9 @@ extension Store {
             for seq in seqs {
                 var lane = transaction.memory.takeLane(of: seq)
                 if lane == nil, let item = try transaction.readableItem(seq) {
-                    try transaction.giveUp(item, seq)
+                    if item.lane.kind.isOfRequests {
+                        try transaction.giveUp(seq, of: item.lane.id)
+                    }
                     try transaction.giveUpBackup(item)
                     lane = item.lane
                 }
@@ -70,7 +72,7 @@ extension Store {
         defer { lookAgain() }
         try transact(.write) { (transaction) throws(Failure) in
             guard let item = try transaction.item(seq) else { return }
-            guard item.lane.kind == .requests else { throw .misuse(.flags) }
+            guard item.lane.kind.isOfRequests else { throw .misuse(.flags) }
             switch Request(rawValue: item.what) {
             case .package: try answerPackage(item, body: body, in: transaction)
             case .publish, .publishKeys, .readBack:
@@ -157,8 +159,9 @@ extension Transaction {
             switch error {
             case .corrupt:
                 // It cannot be handed out and must not hold up its lane. What is left of it stays
-                // for verify to name.
+                // for verify to name. What it asked for is asked for again.
                 removeState(lane, front.seq)
+                if lane.kind.isOfRequests { try giveUp(front.seq, of: lane.id) }
                 if lane.kind == .backup, var machine = try readableBackup(of: lane.id) {
                     try step(lane.id, &machine, .requestsLost)
                 }

@@ -208,7 +208,7 @@ final class StoreMemory {
     private static let limit = 4_096
 
     func lent(_ seq: UInt64, from lane: OutboxLane) {
-        guard lane.kind != .requests, lane.kind != .backup else { return }
+        guard !lane.kind.isOfRequests, lane.kind != .backup else { return }
         if lanes.count >= Self.limit { lanes = [:] }
         lanes[seq] = lane
     }

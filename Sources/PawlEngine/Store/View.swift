@@ -81,7 +81,7 @@ package struct ItemRow {
     package func published(at index: Int) throws(Failure) -> Publication.Entry? {
         switch Request(rawValue: item.what) {
         case .publish, .publishKeys:
-            guard item.lane.kind == .requests else { return nil }
+            guard item.lane.kind.isOfRequests else { return nil }
             return try Publication(item.body, keys: item.count).entry(at: index)
         case .package, .readBack, nil: return nil
         }

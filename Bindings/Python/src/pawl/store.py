@@ -533,8 +533,9 @@ class Store(Credentials, Accounts, Backups):
 
         Nobody else gets one of them, or a later one of its lane, before it is settled (`ack`,
         `fail`, `answer`) or its lease ends. Items of one lane (the frames of a session that
-        carry messages, those that carry none, the requests of an account, those of its backup, its
-        events) come in the order of `seq`. At most 32 MiB at once, but always one.
+        carry messages, those that carry none, the requests of an account to publish, all others
+        that are not a backup's, those of its backup, its events) come in the order of `seq`. At
+        most 32 MiB at once, but always one.
         """
         return rows(
             self._handle,
