@@ -197,7 +197,10 @@ static void kill_loop(const char *file, int has_vault, int kills) {
             write_until_killed(path, has_vault);
             _exit(1);
         }
-        pause_ns((int64_t)(chance(&seed) % 20000000)); /* opening included */
+        /* While it opens, or in one of the steps that come then, however long they take here. */
+        long to = shared->acknowledged + (long)(chance(&seed) % 10);
+        for (int64_t end = monotonic_ns() + 60 * SECOND; shared->begun < to && monotonic_ns() < end;) pause_ns(SECOND / 10000);
+        pause_ns((int64_t)(chance(&seed) % 2000000));
         kill(child, SIGKILL);
         int status = 0;
         NEED(waitpid(child, &status, 0) == child);
@@ -220,6 +223,9 @@ static void killed_with_a_vault(void) { kill_loop("killed-vault.pawl", 1, kills_
 static void killed_while_creating(void) {
     uint64_t seed = (uint64_t)time(NULL) + 17;
     int there = 0, absent = 0, rounds = kills_wanted() / 2;
+    int64_t begin = monotonic_ns();
+    pawl_store_close(open_file(fresh_path()));
+    int64_t time_taken = monotonic_ns() - begin;
     for (int i = 0; i < rounds; i++) {
         char path[512];
         snprintf(path, sizeof path, "%s", fresh_path());
@@ -229,9 +235,12 @@ static void killed_while_creating(void) {
         if (child == 0) {
             pawl_store *store = open_file(path);
             (void)store;
+            shared->begun = i;
             for (;;) pause();
         }
-        pause_ns((int64_t)(chance(&seed) % (i % 2 == 0 ? 2000000 : 15000000)));
+        /* At once, when it is there, and in between. */
+        for (int64_t end = begin + 60 * SECOND; i == 1 && shared->begun != i && monotonic_ns() < end;) pause_ns(SECOND / 10000);
+        if (i > 1) pause_ns((int64_t)(chance(&seed) % (uint64_t)(2 * time_taken)));
         kill(child, SIGKILL);
         NEED(waitpid(child, NULL, 0) == child);
         pawl_key key = raw_key();
