@@ -460,22 +460,22 @@ static void *close_the_store(void *unused) {
     return NULL;
 }
 
-static void begin(pthread_t *thread, void *(*body)(void *), volatile int *id) {
-    NEED(pthread_create(thread, NULL, body, NULL) == 0);
+static void begin(pthread_t *thread, void *(*body)(void *), void *context, volatile int *id) {
+    NEED(pthread_create(thread, NULL, body, context) == 0);
     while (__atomic_load_n(id, __ATOMIC_SEQ_CST) == 0) pause_ns(MILLISECOND);
     until_state(*id, 'S'); /* it waits in there */
 }
 
 static void stop_then_close_inside(void *context) {
-    begin(&ending.stopper, stop_the_runner, &ending.stopper_id);
+    begin(&ending.stopper, stop_the_runner, NULL, &ending.stopper_id);
     close_inside(context);
     pthread_join(ending.stopper, NULL);
     __sync_fetch_and_add(&ending.r.told, 1);
 }
 
 static void stop_and_close_meanwhile(void *context) {
-    begin(&ending.stopper, stop_the_runner, &ending.stopper_id);
-    begin(&ending.closer, close_the_store, &ending.closer_id);
+    begin(&ending.stopper, stop_the_runner, NULL, &ending.stopper_id);
+    begin(&ending.closer, close_the_store, NULL, &ending.closer_id);
     pause_ns(SOON);
     ending.is_over = 1;
     __sync_fetch_and_add(&((run *)context)->told, 1);
@@ -515,30 +515,48 @@ static void a_store_is_closed_while_its_runner_is_stopped(void) {
 
 typedef struct {
     pawl_store *store;
-    pthread_t host;
-    volatile int thread; /* the runner's */
-    volatile int calls, closes_at, closed;
-    pawl_status nudged;
-} closing_clock;
+    pthread_t host, stopper;
+    volatile int thread, stopper_id; /* the runner's, and whose stops it */
+    volatile int calls, acts_at, acted;
+    void (*act)(void *clock);
+    pawl_status answer;
+} acting_clock;
 
-static int64_t time_or_close(void *context) {
-    closing_clock *c = context;
+static int64_t time_or_act(void *context) {
+    acting_clock *c = context;
     if (pthread_equal(pthread_self(), c->host)) return 1000;
     c->thread = this_thread();
-    if (++c->calls == c->closes_at) {
-        c->nudged = pawl_store_nudge(c->store);
-        pawl_store_close(c->store);
-        c->closed = 1;
+    if (++c->calls == c->acts_at) {
+        c->act(c);
+        c->acted = 1;
     }
     return 1000;
 }
 
+static void nudge_and_close(void *clock) {
+    acting_clock *c = clock;
+    c->answer = pawl_store_nudge(c->store);
+    pawl_store_close(c->store);
+}
+
+static void *stop_at_this_time(void *clock) {
+    acting_clock *c = clock;
+    __atomic_store_n(&c->stopper_id, this_thread(), __ATOMIC_SEQ_CST);
+    c->answer = pawl_store_stop_runner(c->store);
+    return NULL;
+}
+
+static void have_it_stopped(void *clock) {
+    acting_clock *c = clock;
+    begin(&c->stopper, stop_at_this_time, c, &c->stopper_id);
+}
+
 /* With a runner that sleeps, and a job that is due later. */
-static void open_sleeping(closing_clock *c) {
-    *c = (closing_clock){NULL, pthread_self(), 0, 0, 0, 0, PAWL_OK};
+static void open_sleeping(acting_clock *c) {
+    *c = (acting_clock){.host = pthread_self(), .answer = PAWL_INTERNAL};
     pawl_clock clock = PAWL_INIT(pawl_clock);
     clock.context = c;
-    clock.now_ns = time_or_close;
+    clock.now_ns = time_or_act;
     pawl_key key = raw_key();
     pawl_store_options options = PAWL_INIT(pawl_store_options);
     options.flags = PAWL_STORE_MEMORY;
@@ -552,11 +570,10 @@ static void open_sleeping(closing_clock *c) {
     until_state(c->thread, 'S');
 }
 
-/* Each time that a runner asks a clock of the host is in a call, which knows its host again when it calls back. */
-static void close_in_each_look(void *unused) {
-    (void)unused;
-    alarm(60);
-    closing_clock c;
+/* Has a clock act at each time that a runner asks it in a look. */
+static void act_in_each_look(void (*act)(void *clock), void (*check)(acting_clock *c)) {
+    alarm(20);
+    acting_clock c;
     open_sleeping(&c);
     int before = c.calls;
     OK(pawl_store_nudge(c.store));
@@ -567,15 +584,41 @@ static void close_in_each_look(void *unused) {
     pawl_store_close(c.store);
     for (int k = 1; k <= in_a_look; k++) {
         open_sleeping(&c);
-        c.closes_at = c.calls + k;
+        c.act = act;
+        c.acts_at = c.calls + k;
         OK(pawl_store_nudge(c.store));
-        NEED(soon(&c.closed, 1));
-        until_state(c.thread, 0);
-        CHECK(PAWL_STATUS_REASON(c.nudged) == PAWL_BUSY_REENTERED);
+        NEED(soon(&c.acted, 1));
+        check(&c);
     }
 }
 
+static void has_ended(acting_clock *c) {
+    until_state(c->thread, 0);
+    CHECK(PAWL_STATUS_REASON(c->answer) == PAWL_BUSY_REENTERED);
+}
+
+static void was_stopped(acting_clock *c) {
+    pthread_join(c->stopper, NULL);
+    CHECK(c->answer == PAWL_OK);
+    until_state(c->thread, 0);
+    pawl_store_close(c->store);
+}
+
+static void close_in_each_look(void *unused) {
+    (void)unused;
+    act_in_each_look(nudge_and_close, has_ended);
+}
+
+static void stop_in_each_look(void *unused) {
+    (void)unused;
+    act_in_each_look(have_it_stopped, was_stopped);
+}
+
+/* Each time that a runner asks a clock of the host is in a call, which knows its host again when it calls back. */
 static void a_clock_that_closes(void) { IN_CHILD(close_in_each_look, NULL); }
+
+/* Wherever it is, a runner that is stopped does not fall asleep. */
+static void a_runner_is_stopped_in_a_look(void) { IN_CHILD(stop_in_each_look, NULL); }
 
 static void a_runner_sleeps(void) {
     pawl_store *store = open_file(fresh_path());
@@ -1250,6 +1293,7 @@ int main(void) {
     RUN(a_runner_tells_of_items);
     RUN(a_store_is_closed_while_its_runner_is_stopped);
     RUN(a_clock_that_closes);
+    RUN(a_runner_is_stopped_in_a_look);
     RUN(a_runner_sleeps);
     RUN(the_descriptor_belongs_to_the_store);
     RUN(idling_costs_nothing);

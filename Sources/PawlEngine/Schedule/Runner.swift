@@ -133,6 +133,8 @@ package final class Runner {
             var ran = Self.many
             while !isOver, ran == Self.many { ran = try store.runDue(limit: Self.many) }
             try lock.withLock {
+                // What told it to stop stays.
+                guard state == .running else { return }
                 isNudged = false
                 waker?.drain()
             }
