@@ -44,7 +44,7 @@ State = struct_of(
 Request = struct_of(("what", c_uint32), "version", "body", ("entry_count", c_size_t), ("place", c_char * 16))
 Entry = struct_of(("first", c_uint32), ("order", c_uint32), FLAGS, ("place", c_char * 16), "bytes")
 Reply = struct_of(("result", c_uint32), ("until", c_int64), ("count", c_uint64), "version", "body",
-                  ("entries", c_void_p), ("entry_count", c_size_t))
+                  ("entries", c_void_p), ("entry_count", c_size_t), ("is_closing", c_void_p), ("context", c_void_p))
 
 
 class Server:
