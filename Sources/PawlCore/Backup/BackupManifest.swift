@@ -269,7 +269,7 @@ package struct BackupWriters: Equatable {
                 note(manifest.writer, manifest.counter, manifest.root)
             }
         }
-        for (writer, known) in known where !manifests.contains(where: { $0.writer == writer }) {
+        for (writer, _) in known where !manifests.contains(where: { $0.writer == writer }) {
             findings.append(BackupFinding(.withheld, writer))
         }
         return findings
