@@ -219,7 +219,7 @@ test: packages lib test-swift test-c test-python test-pq test-library test-valgr
 test: test-example test-readme test-fuzz test-wheel test-stranger
 
 test-swift: toolchain
-	$(SWIFT) test --scratch-path .build/swift
+	$(SWIFT) test -Xswiftc -warnings-as-errors --scratch-path .build/swift
 
 test-c: $(C_TESTS) $B/kem/suites
 	@Tests/Scripts/each $^
